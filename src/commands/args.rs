@@ -1,0 +1,170 @@
+//! Arguments that several commands share, and how their two spellings, by place and by flag, become one value.
+
+use std::str::FromStr;
+
+use clap::Args;
+
+use crate::error::{Failure, Result};
+use crate::model::cidr::Cidr;
+use crate::model::edit::DEFAULT_POOL;
+use crate::model::name::{Name, VpcName};
+use crate::model::owner::Target;
+use crate::session::{Outcome, Session};
+
+/// The value that was given, by place or by flag.
+pub fn one<T>(what: &str, by_place: Option<T>, by_flag: Option<T>) -> Result<T> {
+    match (by_place, by_flag) {
+        (Some(value), None) | (None, Some(value)) => Ok(value),
+        (Some(_), Some(_)) => {
+            Err(Failure::usage(format!("the {what} is given twice")).hint("give it by place or by flag, not both"))
+        }
+        (None, None) => Err(Failure::usage(format!("the {what} is missing")).hint("--help shows how to write it")),
+    }
+}
+
+/// A VPC, by place or as `--vpc`.
+#[derive(Debug, Args)]
+pub struct VpcArg {
+    /// The VPC
+    #[arg(value_name = "VPC")]
+    vpc_by_place: Option<VpcName>,
+    /// The VPC
+    #[arg(long, value_name = "VPC")]
+    vpc: Option<VpcName>,
+}
+
+impl VpcArg {
+    /// The VPC.
+    pub fn get(&self) -> Result<VpcName> {
+        one("VPC", self.vpc_by_place.clone(), self.vpc.clone())
+    }
+}
+
+/// Two VPCs, by place or as `--vpc1` and `--vpc2`.
+#[derive(Debug, Args)]
+pub struct VpcPair {
+    /// One VPC
+    #[arg(value_name = "VPC1")]
+    one_by_place: Option<VpcName>,
+    /// The other VPC
+    #[arg(value_name = "VPC2")]
+    other_by_place: Option<VpcName>,
+    /// One VPC
+    #[arg(long, value_name = "VPC", visible_alias = "a", alias = "vpc-a")]
+    vpc1: Option<VpcName>,
+    /// The other VPC
+    #[arg(long, value_name = "VPC", visible_alias = "b", alias = "vpc-b")]
+    vpc2: Option<VpcName>,
+}
+
+impl VpcPair {
+    /// The two VPCs.
+    pub fn get(&self) -> Result<(VpcName, VpcName)> {
+        let one_vpc = one("first VPC", self.one_by_place.clone(), self.vpc1.clone())?;
+        Ok((one_vpc, one("second VPC", self.other_by_place.clone(), self.vpc2.clone())?))
+    }
+}
+
+/// The flags that name a path piece by piece.
+#[derive(Debug, Default, Args)]
+pub struct PathFlags {
+    /// The VPC
+    #[arg(long, value_name = "VPC")]
+    pub vpc: Option<VpcName>,
+    /// The subnet
+    #[arg(long, value_name = "SUBNET")]
+    pub subnet: Option<Name>,
+    /// The instance
+    #[arg(long, value_name = "INSTANCE")]
+    pub instance: Option<Name>,
+}
+
+impl PathFlags {
+    /// The path from words by place, written `vpc/subnet` or `vpc subnet`, or from the flags.
+    pub fn target(&self, words: &[String]) -> Result<Target> {
+        if let PathFlags { vpc: None, subnet: None, instance: None } = self {
+            if words.is_empty() {
+                return Err(
+                    Failure::usage("the target is missing").hint("write it as vpc/subnet or vpc/subnet/instance")
+                );
+            }
+            return words.join("/").parse();
+        }
+        let vpc =
+            self.vpc.clone().ok_or_else(|| Failure::usage("--vpc is missing").hint("--vpc VPC --subnet SUBNET"))?;
+        if !words.is_empty() {
+            return Err(Failure::usage(format!("`{}` is given besides --vpc", words.join(" ")))
+                .hint("give the path by place or by flags, not both"));
+        }
+        Ok(Target { vpc, subnet: self.subnet.clone(), instance: self.instance.clone() })
+    }
+}
+
+/// The subnet that a path names.
+pub fn subnet_of(target: &Target) -> Result<(VpcName, Name)> {
+    match (&target.subnet, &target.instance) {
+        (Some(subnet), None) => Ok((target.vpc.clone(), subnet.clone())),
+        _ => Err(Failure::usage(format!("`{target}` is not the path of a subnet")).hint("write it as vpc/subnet")),
+    }
+}
+
+/// The instance that a path names, beyond a subnet's first.
+pub fn instance_of(target: &Target) -> Result<(VpcName, Name, Name)> {
+    match (&target.subnet, &target.instance) {
+        (Some(subnet), Some(instance)) => Ok((target.vpc.clone(), subnet.clone(), instance.clone())),
+        _ => Err(Failure::usage(format!("`{target}` is not the path of an instance"))
+            .hint("write it as vpc/subnet/instance; a subnet's first instance comes and goes with the subnet")),
+    }
+}
+
+/// Where the addresses of uplinks and peerings come from.
+#[derive(Debug, Args)]
+pub struct PoolArg {
+    /// Where the point-to-point addresses of uplinks and peerings are taken from
+    #[arg(long, env = "VPCCTL_UPLINK_POOL", default_value = DEFAULT_POOL, value_name = "CIDR", hide_env_values = true)]
+    pub uplink_pool: Cidr,
+}
+
+/// For commands that take something away.
+#[derive(Debug, Args)]
+pub struct IfExists {
+    /// Succeed where it doesn't exist
+    #[arg(long)]
+    pub if_exists: bool,
+}
+
+impl IfExists {
+    /// Turns "not found" into "nothing to do" where that was asked for.
+    pub fn allow(&self, session: &Session<'_>, result: Result<Outcome>) -> Result<Option<Outcome>> {
+        match result {
+            Err(failure) if self.if_exists && failure.kind == crate::error::Kind::NotFound => {
+                session.ui.done(&format!("{}: nothing to do", failure.message));
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+}
+
+/// Parses the last of some words by place, where a command takes a path and one thing more.
+pub fn split_last<T: FromStr<Err = Failure>>(words: &[String]) -> Result<(&[String], Option<T>)> {
+    match words.split_last() {
+        None => Ok((words, None)),
+        Some((last, path)) => Ok((path, Some(last.parse()?))),
+    }
+}
+
+/// Says what came of a change: what was done, that nothing was to do, or what was healed.
+pub fn report(session: &Session<'_>, outcome: &Outcome, done: &str, already: &str) {
+    if outcome.dry_run {
+        return;
+    }
+    match (outcome.is_change(), outcome.healed) {
+        (true, _) => session.ui.done(done),
+        (false, 0) => session.ui.done(&format!("{already}: nothing changed")),
+        (false, healed) => {
+            let objects = if healed == 1 { "object" } else { "objects" };
+            session.ui.done(&format!("{already}; {healed} {objects} that the kernel lacked made again"));
+        }
+    }
+}

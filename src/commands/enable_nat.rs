@@ -1,0 +1,58 @@
+//! `vpcctl enable-nat`.
+
+use clap::Args;
+
+use crate::commands::args::{PoolArg, VpcArg, report};
+use crate::model::edit::{NatSpec, enable_nat};
+use crate::model::name::{IfName, Name};
+use crate::model::owner::Owner;
+use crate::model::state::SubnetType;
+use crate::session::{Session, Subject};
+
+/// Gives public subnets internet access: masqueraded by the router to the uplink's address, and by the host to its own.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpcctl enable-nat vpc1                       every public subnet, those added later too
+  vpcctl enable-nat vpc1 --subnet public       this one
+  vpcctl enable-nat vpc1 --interface eth0      by this interface of the host's")]
+pub struct EnableNat {
+    #[command(flatten)]
+    vpc: VpcArg,
+    /// One public subnet [default: all public ones]
+    #[arg(long, value_name = "SUBNET")]
+    subnet: Option<Name>,
+    /// The host's interface towards the internet [default: the default route's]
+    #[arg(long, value_name = "INTERFACE", visible_alias = "wan", aliases = ["internet-interface", "public-interface"])]
+    interface: Option<IfName>,
+    #[command(flatten)]
+    pool: PoolArg,
+}
+
+impl EnableNat {
+    pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
+        let spec = NatSpec {
+            vpc: self.vpc.get()?,
+            subnet: self.subnet.clone(),
+            wan: self.interface.clone(),
+            pool: self.pool.uplink_pool,
+        };
+        let name = &spec.vpc;
+        let subject = Subject::of([Owner::Vpc(name.clone())]);
+        let outcome = session.change(&subject, |state| {
+            let facts = session.facts(state)?;
+            enable_nat(state, &spec, &facts)
+        })?;
+        let vpc = outcome.new.vpc(name)?;
+        let wan = vpc.nat.as_ref().map(|nat| nat.wan.to_string()).unwrap_or_default();
+        let subnets: Vec<&str> = vpc.natted().map(|(name, _)| name.as_str()).collect();
+        let what = format!(
+            "NAT of {name} by {wan} for {}",
+            if subnets.is_empty() { "no subnet yet".into() } else { subnets.join(", ") }
+        );
+        report(session, &outcome, &format!("enabled {what}"), &format!("{what} is enabled"));
+        if vpc.subnets.values().all(|subnet| subnet.kind == SubnetType::Private) {
+            session.ui.note(&format!("{name} has no public subnet: add one with --type public"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+//! `vpcctl exec`.
+
+use std::ffi::OsString;
+
+use clap::Args;
+
+use crate::host::{privilege, run};
+use crate::model::kernel_names;
+use crate::model::owner::Target;
+use crate::session::Session;
+
+/// Runs a command in an instance, or in a VPC's router. Its exit code is vpcctl's.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpcctl exec vpc1/public -- ping -c 3 10.0.2.2
+  vpcctl exec vpc1 -- ip addr            in the router")]
+pub struct Exec {
+    /// The instance, or the VPC for its router
+    #[arg(value_name = "VPC[/SUBNET[/INSTANCE]]")]
+    target: Target,
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+impl Exec {
+    pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
+        let Target { vpc, subnet, instance } = &self.target;
+        session.read()?.check_target(&self.target)?;
+        privilege::check()?;
+        let netns = match subnet {
+            None => kernel_names::router(vpc),
+            Some(subnet) => kernel_names::instance(vpc, subnet, instance.as_ref()),
+        };
+        let enter = ["netns", "exec", netns.as_str()].map(OsString::from);
+        let args: Vec<OsString> = enter.into_iter().chain(self.command.iter().cloned()).collect();
+        Err(run::become_program("ip", &args).into())
+    }
+}

@@ -1,0 +1,86 @@
+//! What can go wrong, as the operator and scripts see it: a kind (which is the exit code), one line that
+//! names the object, and a hint that says what to do.
+
+use std::fmt;
+
+/// The kinds of failure. Each one's number is the exit code of the process, documented in the README and stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A command of the kernel's tools failed; what the call had done was undone.
+    Failed = 1,
+    /// The command line or an input file says something that vpcctl refuses.
+    Usage = 2,
+    /// The named VPC, subnet, instance, peering or policy does not exist.
+    NotFound = 3,
+    /// The name is taken: by an object with other arguments, or by something that is not vpcctl's.
+    Conflict = 4,
+    /// The caller lacks a privilege that the kernel asks for.
+    Privilege = 5,
+    /// The host lacks something: a tool, a kernel feature, an interface.
+    Host = 6,
+    /// Another vpcctl holds the lock.
+    Busy = 7,
+    /// The state file can't be read or written.
+    State = 8,
+    /// The kernel doesn't have what the state says.
+    Drift = 9,
+    /// A signal ended the command; what it had done was undone.
+    Interrupted = 130,
+}
+
+impl Kind {
+    /// The process's exit code for this kind.
+    pub fn exit_code(self) -> u8 {
+        self as u8
+    }
+}
+
+/// A failure: its kind, the message (lower case, no full stop, the object in backticks) and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Which exit code it is.
+    pub kind: Kind,
+    /// One line that names the object and the value.
+    pub message: String,
+    /// What the operator can do, if there is something to say.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a hint.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Failure { kind, message: message.into(), hint: None }
+    }
+
+    /// Bad input.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Failure::new(Kind::Usage, message)
+    }
+
+    /// The named object does not exist.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Failure::new(Kind::NotFound, message)
+    }
+
+    /// The name or the addresses are taken.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Failure::new(Kind::Conflict, message)
+    }
+
+    /// Adds what the operator can do about it.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The result of everything that can fail with a [`Failure`].
+pub type Result<T, E = Failure> = std::result::Result<T, E>;

@@ -1,0 +1,142 @@
+//! Runs a plan's steps: those of different places side by side, since they don't depend on each other.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use crate::host::namespace;
+use crate::host::run;
+use crate::host::{Host, StepError, processes};
+use crate::plan::batch::{Call, InputLine, Program, Step, Steps, Write};
+use crate::plan::line::{Place, Setting};
+use crate::plan::observed::Seen;
+
+impl Host<'_> {
+    /// Runs the steps of one part of a plan; stops at the first that fails.
+    pub fn apply(&self, steps: &Steps) -> Result<(), StepError> {
+        self.in_order(&steps.first)?;
+        self.side_by_side(&steps.places)?;
+        self.in_order(&steps.last)
+    }
+
+    fn in_order(&self, steps: &[Step]) -> Result<(), StepError> {
+        steps.iter().try_for_each(|step| self.step(step))
+    }
+
+    /// Workers take place after place until all are done or one has failed.
+    fn side_by_side(&self, places: &[Vec<Step>]) -> Result<(), StepError> {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(places.len());
+        if workers <= 1 {
+            return places.iter().try_for_each(|steps| self.in_order(steps));
+        }
+        let queue: Mutex<VecDeque<&Vec<Step>>> = Mutex::new(places.iter().collect());
+        let failed: Mutex<Option<StepError>> = Mutex::new(None);
+        let take = || lock(&queue).pop_front();
+        let work = || {
+            while let Some(steps) = take() {
+                if let Err(error) = self.in_order(steps) {
+                    lock(&queue).clear();
+                    lock(&failed).get_or_insert(error);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(work);
+            }
+        });
+        lock(&failed).take().map_or(Ok(()), Err)
+    }
+
+    fn step(&self, step: &Step) -> Result<(), StepError> {
+        if self.is_interrupted() {
+            return Err(StepError::interrupted());
+        }
+        (self.before)(step);
+        match step {
+            Step::Run(call) => within(&call.place, || run::check(call).map(|_| ())),
+            Step::Write(place, writes) => within(place, || writes.iter().try_for_each(|write| set(place, write))),
+            Step::EndProcesses(namespaces) => end_processes(namespaces),
+            Step::DropTable(table) => drop_table(table),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Runs `work` in the place; a namespace that is gone is an error that names it.
+fn within(place: &Place, work: impl FnOnce() -> Result<(), StepError> + Send) -> Result<(), StepError> {
+    namespace::within(place, work).unwrap_or_else(|error| {
+        Err(StepError {
+            object: format!("namespace `{place}`"),
+            command: format!("enter the namespace {place}"),
+            line: None,
+            reason: error.to_string(),
+            interrupted: false,
+        })
+    })
+}
+
+fn set(place: &Place, write: &Write) -> Result<(), StepError> {
+    let Setting { key, value, optional, unless } = &write.setting;
+    if unless.is_some_and(|other| setting_is(other, "1")) {
+        return Ok(());
+    }
+    match fs::write(setting_path(key), value) {
+        Err(error) if *optional && error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // In a container /proc/sys may be read-only: what has the right value already is right.
+        Err(_) if setting_is(key, value) => Ok(()),
+        Err(error) => Err(StepError {
+            object: write.object.describe(),
+            command: crate::plan::script::write_line(place, write),
+            line: None,
+            reason: error.to_string(),
+            interrupted: false,
+        }),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn setting_path(key: &str) -> PathBuf {
+    Path::new("/proc/sys").join(key)
+}
+
+fn setting_is(key: &str, value: &str) -> bool {
+    fs::read_to_string(setting_path(key)).is_ok_and(|found| found.trim() == value)
+}
+
+fn end_processes(namespaces: &[crate::model::kernel_names::Netns]) -> Result<(), StepError> {
+    let staying = processes::end(namespaces);
+    if staying.is_empty() {
+        return Ok(());
+    }
+    let pids: Vec<String> = staying.iter().map(i32::to_string).collect();
+    Err(StepError {
+        object: "what is about to go".into(),
+        command: format!("kill {}", pids.join(" ")),
+        line: None,
+        reason: "processes that live in its namespaces did not end".into(),
+        interrupted: false,
+    })
+}
+
+/// Deletes a table that came with vpcctl's first rule, if by now there is nothing in it but empty built-in chains. Where `nft` is
+/// missing it stays, empty as it is.
+fn drop_table(table: &str) -> Result<(), StepError> {
+    let save = Call::plain(Place::Host, Program::IptablesSave, &["-t", table]);
+    let mut seen = Seen::default();
+    seen.read_rules(&run::check(&save)?);
+    let unused = seen.chains.values().all(|chain| chain.rules.is_empty() && chain.policy.as_deref() == Some("ACCEPT"));
+    if !unused || run::find(Program::Nft.as_str()).is_err() {
+        return Ok(());
+    }
+    let text = format!("delete table ip {table}");
+    let mut delete = Call::plain(Place::Host, Program::Nft, &["-f", "-"]);
+    delete.input = vec![InputLine { text, object: crate::model::owner::Owner::Host }];
+    // With iptables-legacy there is no such table: nothing was there to be deleted.
+    run::run(&delete).map(|_| ())
+}

@@ -1,0 +1,109 @@
+//! Looking at the kernel: only what there is to compare, with as few calls as possible.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+
+use crate::host::run;
+use crate::host::{StepError, namespace};
+use crate::model::owner::Owner;
+use crate::plan::batch::{Call, InputLine, Program};
+use crate::plan::line::Place;
+use crate::plan::observed::{IP_QUERIES, Observed, Questions, Seen, questions};
+use crate::plan::op::Op;
+
+/// How often a dump that the kernel says was interrupted is asked for again.
+const DUMP_ATTEMPTS: usize = 8;
+
+/// What the kernel has of all that the ops are about.
+pub fn observe<'a>(ops: impl IntoIterator<Item = &'a Op>) -> Result<Observed, StepError> {
+    let asked: Mutex<VecDeque<(Place, Questions)>> = Mutex::new(questions(ops).into_iter().collect());
+    let seen: Mutex<Result<BTreeMap<Place, Seen>, StepError>> = Mutex::new(Ok(BTreeMap::new()));
+    let take = || asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
+    let work = || {
+        while let Some((place, questions)) = take() {
+            let answer = observe_place(&place, &questions);
+            let mut seen = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            match (&mut *seen, answer) {
+                (Ok(places), Ok(Some(answer))) => {
+                    places.insert(place, answer);
+                }
+                (Ok(_), Err(error)) => *seen = Err(error),
+                _ => {}
+            }
+        }
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
+    let places = seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)?;
+    Ok(Observed { places })
+}
+
+/// What one place has; nothing where the namespace is gone.
+fn observe_place(place: &Place, questions: &Questions) -> Result<Option<Seen>, StepError> {
+    match namespace::within(place, || look(place, questions)) {
+        Ok(seen) => seen.map(Some),
+        Err(_) => Ok(None),
+    }
+}
+
+fn look(place: &Place, questions: &Questions) -> Result<Seen, StepError> {
+    let mut seen = Seen::default();
+    if questions.ip {
+        let call = ip_call(place);
+        read(&call, |text| seen.read_ip(text))?;
+    }
+    if questions.fdb {
+        let call = Call::plain(place.clone(), Program::Bridge, &["-j", "fdb", "show"]);
+        read(&call, |text| seen.read_fdb(text))?;
+    }
+    if questions.sets {
+        seen.read_sets(&dump(&Call::plain(place.clone(), Program::Ipset, &["save"]))?);
+    }
+    if questions.rules {
+        seen.read_rules(&rules(place)?);
+    }
+    seen.sysctls = settings(&questions.sysctls);
+    Ok(seen)
+}
+
+/// The host's rules as `iptables-save` prints them; a table that it can't read is an error, not an empty table.
+pub fn rules(place: &Place) -> Result<String, StepError> {
+    let call = Call::plain(place.clone(), Program::IptablesSave, &[]);
+    let text = dump(&call)?;
+    if let Some(line) = text.lines().find(|line| line.starts_with("# Table") && line.contains("incompatible")) {
+        return Err(StepError::of_call(&call, line.trim_start_matches("# ")));
+    }
+    Ok(text)
+}
+
+/// The call that answers [`IP_QUERIES`].
+pub fn ip_call(place: &Place) -> Call {
+    let mut call = Call::plain(place.clone(), Program::Ip, &["-j", "-d", "-batch", "-"]);
+    call.input = IP_QUERIES.iter().map(|query| InputLine { text: query.to_string(), object: Owner::Host }).collect();
+    call
+}
+
+/// Runs a call that prints what there is, again where the kernel changed it meanwhile: `ip` then complains of it on stderr,
+/// and ends with 0 all the same.
+pub fn dump(call: &Call) -> Result<String, StepError> {
+    let mut attempts = 1;
+    loop {
+        let output = run::run(call)?;
+        if !output.stderr.contains("Dump was interrupted") || attempts == DUMP_ATTEMPTS {
+            return run::success(call, output);
+        }
+        attempts += 1;
+    }
+}
+
+fn read(call: &Call, parse: impl FnOnce(&str) -> Result<(), serde_json::Error>) -> Result<(), StepError> {
+    let text = dump(call)?;
+    parse(&text).map_err(|error| StepError::of_call(call, format!("its output can't be read: {error}")))
+}
+
+fn settings(keys: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let read = |key: &String| fs::read_to_string(Path::new("/proc/sys").join(key)).ok();
+    keys.iter().filter_map(|key| Some((key.clone(), read(key)?.trim().to_owned()))).collect()
+}

@@ -1,0 +1,58 @@
+//! Entering network namespaces, in a thread of its own: the process itself never leaves the host's.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{StatFs, fstatfs};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::model::kernel_names::Netns;
+use crate::plan::line::Place;
+
+/// Where `ip netns` keeps namespaces by name.
+pub const NETNS_DIR: &str = "/run/netns";
+
+/// The file system type of a namespace's file, from `linux/magic.h`.
+const NSFS_MAGIC: u64 = 0x6e73_6673;
+
+/// The file that a namespace's name stands for.
+pub fn path(netns: &Netns) -> PathBuf {
+    Path::new(NETNS_DIR).join(netns.as_str())
+}
+
+/// Is there a file with the namespace's name, be it alive or the rest of one?
+pub fn has_file(netns: &Netns) -> bool {
+    path(netns).symlink_metadata().is_ok()
+}
+
+/// Is the namespace alive? A file whose mount is gone is the rest of one.
+pub fn is_alive(netns: &Netns) -> bool {
+    open(netns).is_ok()
+}
+
+/// Opens the namespace.
+pub fn open(netns: &Netns) -> io::Result<File> {
+    let file = File::open(path(netns))?;
+    let StatFs { f_type, .. } = fstatfs(&file)?;
+    if f_type as u64 == NSFS_MAGIC {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is no namespace any more", path(netns).display())))
+}
+
+/// Runs `work` in a place. What it starts lives there too.
+pub fn within<T: Send>(place: &Place, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let Place::Netns(netns) = place else {
+        return Ok(work());
+    };
+    let file = open(netns)?;
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || -> io::Result<T> {
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+            Ok(work())
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}

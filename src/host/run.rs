@@ -1,0 +1,172 @@
+//! The one seam: a program's name, its arguments and its input go in, its output comes out. Nothing else starts a tool.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::error::{Failure, Kind};
+use crate::host::StepError;
+use crate::plan::batch::{Call, Program};
+use crate::plan::script;
+
+/// Where tools are looked for, whatever PATH says: directories that only root writes to.
+const TRUSTED_DIRS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// What a program printed, and whether it succeeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// The exit code; nothing when a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained of.
+    pub stderr: String,
+}
+
+/// The tool's path in a directory that is trusted.
+pub fn find(program: &str) -> Result<PathBuf, Failure> {
+    let candidates = TRUSTED_DIRS.iter().map(|dir| Path::new(dir).join(program));
+    candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
+        let package = match program {
+            "ip" | "bridge" => "iproute2",
+            "nft" => "nftables",
+            "ipset" => "ipset",
+            _ => "iptables",
+        };
+        Failure::new(Kind::Host, format!("the program `{program}` is not in {}", TRUSTED_DIRS.join(", ")))
+            .hint(format!("install it: apt install {package}"))
+    })
+}
+
+/// Runs a call in the namespace of the present thread and waits for its end.
+///
+/// The child gets a clean environment, and a process group of its own: Ctrl-C reaches vpcctl alone, which lets the step end
+/// and then undoes. Whatever lock vpcctl holds, the child holds too, as long as it may change the kernel.
+pub fn run(call: &Call) -> Result<Output, StepError> {
+    let started = Instant::now();
+    let path = find(call.program.as_str()).map_err(|failure| StepError::of_call(call, failure.message))?;
+    let output = start(&path, call).map_err(|error| StepError::of_call(call, error.to_string()))?;
+    let lines = call.input.len();
+    tracing::info!(
+        target: "vpcctl::action",
+        place = %call.place,
+        lines,
+        code = output.code,
+        ms = started.elapsed().as_millis() as u64,
+        "{}",
+        script::command_line(call),
+    );
+    Ok(output)
+}
+
+/// Like [`run`], but an exit code other than 0 is an error that names the very line.
+pub fn check(call: &Call) -> Result<String, StepError> {
+    success(call, run(call)?)
+}
+
+/// What a call printed, or why it failed.
+pub fn success(call: &Call, output: Output) -> Result<String, StepError> {
+    if output.code == Some(0) { Ok(output.stdout) } else { Err(failed(call, &output)) }
+}
+
+/// Becomes another program: the caller's terminal, signals and exit code are its own.
+pub fn become_program(program: &str, args: &[OsString]) -> Failure {
+    match find(program) {
+        Err(failure) => failure,
+        Ok(path) => {
+            let error = Command::new(&path).args(args).exec();
+            Failure::new(Kind::Host, format!("cannot start `{}`: {error}", path.display()))
+        }
+    }
+}
+
+fn start(path: &Path, call: &Call) -> io::Result<Output> {
+    let mut child = Command::new(path)
+        .args(&call.args)
+        .env_clear()
+        .env("PATH", TRUSTED_DIRS.join(":"))
+        .env("LC_ALL", "C")
+        .stdin(if call.input.is_empty() { Stdio::null() } else { Stdio::piped() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()?;
+    let input = child.stdin.take();
+    std::thread::scope(|scope| {
+        // A tool that stops at a bad line reads no further: its own words then say more than a broken pipe.
+        let writer = input.map(|mut pipe| scope.spawn(move || pipe.write_all(call.stdin().as_bytes())));
+        let output = child.wait_with_output()?;
+        if let Some(Ok(Err(error))) = writer.map(|writer| writer.join()) {
+            tracing::debug!("{}: {error}", path.display());
+        }
+        Ok(Output {
+            code: output.status.code().or_else(|| output.status.signal().map(|signal| 128 + signal)),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    })
+}
+
+/// What failed, from what the tool printed.
+fn failed(call: &Call, output: &Output) -> StepError {
+    let number = failed_line(call.program, &output.stderr);
+    let line = number.and_then(|number| call.input.get(number.checked_sub(1)?));
+    let mut error = StepError::of_call(call, reason(output));
+    if let Some(line) = line {
+        let single = Call { input: vec![line.clone()], ..call.clone() };
+        error.object = line.object.describe();
+        error.line = Some(line.text.clone());
+        error.command = match call.program {
+            Program::Ip | Program::Bridge | Program::Ipset => {
+                script::call_lines(&single).into_iter().map(|(_, line)| line).collect()
+            }
+            _ => format!("{} (line {}: {})", script::command_line(call), number.unwrap_or_default(), line.text),
+        };
+    }
+    error
+}
+
+/// The number of the line that a tool names as the one that failed.
+fn failed_line(program: Program, stderr: &str) -> Option<usize> {
+    let marker = match program {
+        Program::Ip | Program::Bridge => "Command failed -:",
+        Program::Ipset => "Error in line ",
+        Program::IptablesRestore => "line ",
+        _ => return None,
+    };
+    let (_, after) = stderr.split_once(marker)?;
+    let digits: String = after.trim_start().chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+/// The tool's own words, on one line.
+fn reason(output: &Output) -> String {
+    let words: Vec<&str> = output.stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let words: Vec<&str> = words.into_iter().filter(|line| !line.starts_with("Command failed -:")).collect();
+    if words.is_empty() {
+        return output.code.map_or("it was killed".into(), |code| format!("exit code {code}"));
+    }
+    words.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_failed_line_is_found_in_each_tools_words() {
+        let cases = [
+            (Program::Ip, "RTNETLINK answers: File exists\nCommand failed -:3\n", Some(3)),
+            (Program::Ipset, "ipset v7.17: Error in line 2: The set with the given name does not exist\n", Some(2)),
+            (Program::IptablesRestore, "iptables-restore v1.8.9 (nf_tables): \nline 12: RULE_APPEND failed", Some(12)),
+            (Program::IptablesRestore, "iptables-restore: line 4 failed\n", Some(4)),
+            (Program::Ip, "Error: argument \"x\" is wrong\n", None),
+        ];
+        for (program, stderr, line) in cases {
+            assert_eq!(failed_line(program, stderr), line, "{stderr}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! vpcctl builds virtual private clouds on one Linux host out of kernel primitives: network namespaces, bridges, veth pairs,
+//! routes, iptables. It is a command line tool; this library is its inside, for its own tests and benchmarks.
+//!
+//! The way of a command, and the rooms it passes:
+//!
+//! ```text
+//! parse ─► lock, load ─► edit the state ─► plan = ops(old) against ops(new) ─► write the intent ─► run ─► commit ─► report
+//! cli      session        model::edit       plan::topology, plan::firewall      store              host    store     ui
+//! commands store                            plan::diff, plan::batch
+//! ```
+//!
+//! - [`model`] and [`plan`] are pure: they know no process, file, clock or environment.
+//! - [`host`] is the only door to the kernel, [`store`] the only writer of state, [`session`] the only choreography.
+//! - Whoever asks what a VPC consists of reads [`plan::topology`]; what may reach what, [`plan::firewall`].
+
+pub mod cli;
+pub mod commands;
+pub mod error;
+pub mod host;
+pub mod log;
+pub mod model;
+pub mod plan;
+pub mod sandbox;
+pub mod session;
+pub mod store;
+pub mod ui;
+pub mod view;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::error::{Failure, Kind};
+use crate::session::Session;
+use crate::store::Store;
+use crate::ui::Ui;
+
+/// The program: parses the command line, runs the command, reports, and returns the exit code.
+pub fn main() -> ExitCode {
+    let Cli { globals, command } = Cli::parse();
+    let ui = Ui { format: globals.output, verbose: globals.verbose, quiet: globals.quiet };
+    log::init();
+    let interrupted = Arc::new(AtomicBool::new(false));
+    if works_on_state(&command) {
+        watch_signals(&interrupted);
+    }
+    let session = Session {
+        store: Store::new(globals.state_dir),
+        ui: &ui,
+        dry_run: globals.dry_run,
+        lock_timeout: globals.lock_timeout,
+        command: typed(),
+        interrupted: &interrupted,
+    };
+    let started = Instant::now();
+    let result = commands::run(&command, &session);
+    let code = match &result {
+        Ok(_) => 0,
+        Err(error) => error.downcast_ref::<Failure>().map_or(Kind::Failed, |failure| failure.kind).exit_code(),
+    };
+    let message = result.as_ref().err().map(|error| format!("{error:#}"));
+    tracing::info!(target: log::ACTION, code, ms = started.elapsed().as_millis() as u64, error = message, "vpcctl {}", session.command);
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            ui.error(&error);
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// The others start programs that handle signals themselves.
+fn works_on_state(command: &Command) -> bool {
+    !matches!(command, Command::Exec(_) | Command::Sandbox(_) | Command::SandboxInit(_) | Command::SandboxInternet(_))
+}
+
+/// A signal that asks the command to end is noted; the command looks between two steps.
+fn watch_signals(interrupted: &Arc<AtomicBool>) {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        if let Err(error) = signal_hook::flag::register(signal, Arc::clone(interrupted)) {
+            tracing::warn!("signal {signal} will end vpcctl at once: {error}");
+        }
+    }
+}
+
+/// The command line after the program's name, for the log and the intent.
+fn typed() -> String {
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    words.join(" ").escape_debug().to_string()
+}

@@ -1,0 +1,34 @@
+//! Every change that an operator can ask for, as a change of data. An edit either holds wholly or returns the reason
+//! why not; doing the same one twice changes nothing the second time.
+
+mod instance;
+mod link;
+mod nat;
+mod peering;
+mod policy;
+mod subnet;
+mod vpc;
+
+pub use instance::{InstanceSpec, add_instance, delete_instance};
+pub use link::DEFAULT_POOL;
+pub use nat::{NatSpec, disable_nat, enable_nat};
+pub use peering::{allow_cidr, peer, unpeer};
+pub use policy::{PolicyScope, apply_policy, remove_policy};
+pub use subnet::{SubnetSpec, add_subnet, delete_subnet};
+pub use vpc::{VpcSpec, create_vpc, delete_vpc};
+
+use crate::error::{Failure, Result};
+use crate::model::kernel_names;
+use crate::model::state::State;
+
+/// Refuses a state in which two objects would have the same name in the kernel.
+fn check_names(state: &State) -> Result<()> {
+    let Some((name, one, other)) = kernel_names::collision(state) else {
+        return Ok(());
+    };
+    let message = format!("{} and {} would both have the {name}", one.describe(), other.describe());
+    Err(Failure::conflict(message).hint("choose another name for the new one"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! Internet access: turning it on and off.
+
+use std::collections::BTreeSet;
+
+use crate::error::{Failure, Kind, Result};
+use crate::model::cidr::Cidr;
+use crate::model::edit::link;
+use crate::model::facts::HostFacts;
+use crate::model::name::{IfName, Name, VpcName};
+use crate::model::state::{HostAccess, Nat, NatScope, State, SubnetType, Wan};
+
+/// What an operator asks for.
+#[derive(Debug, Clone)]
+pub struct NatSpec {
+    /// The VPC.
+    pub vpc: VpcName,
+    /// One subnet, or all public ones.
+    pub subnet: Option<Name>,
+    /// The way out; the VPC's own choice or the host's default route otherwise.
+    pub wan: Option<IfName>,
+    /// Where the uplink's addresses come from, if the VPC has none yet.
+    pub pool: Cidr,
+}
+
+/// Lets public subnets reach the internet.
+pub fn enable_nat(state: &mut State, spec: &NatSpec, facts: &HostFacts) -> Result<()> {
+    if let Some(subnet) = &spec.subnet {
+        check_public(state, &spec.vpc, subnet)?;
+    }
+    let vpc = state.vpc(&spec.vpc)?;
+    let scope = widened(vpc.nat.as_ref().map(|nat| &nat.scope), spec.subnet.as_ref());
+    let wan = choose_wan(spec, vpc.nat.as_ref(), vpc.wan.as_ref(), facts)?;
+    let uplink = match vpc.uplink {
+        Some(uplink) => uplink,
+        None => link::take_uplink(state, spec.pool, vpc.cidr, facts)?,
+    };
+    let vpc = state.vpc_mut(&spec.vpc)?;
+    vpc.uplink = Some(uplink);
+    vpc.nat = Some(Nat { wan: wan.clone(), scope });
+    link::settle_host(state, Some(facts));
+    record_wan(state, wan, facts)
+}
+
+/// Takes internet access from one subnet, or from the whole VPC. Where there is none, nothing changes.
+pub fn disable_nat(state: &mut State, vpc_name: &VpcName, subnet: Option<&Name>) -> Result<()> {
+    if let Some(subnet) = subnet {
+        state.subnet(vpc_name, subnet)?;
+    }
+    let vpc = state.vpc_mut(vpc_name)?;
+    let remaining: BTreeSet<Name> = match subnet {
+        None => BTreeSet::new(),
+        Some(gone) => vpc.natted().map(|(name, _)| name.clone()).filter(|name| name != gone).collect(),
+    };
+    let served = vpc.natted().count();
+    match &mut vpc.nat {
+        Some(nat) if !remaining.is_empty() && remaining.len() < served => nat.scope = NatScope::Only(remaining),
+        Some(_) if !remaining.is_empty() => {}
+        _ => vpc.nat = None,
+    }
+    if vpc.nat.is_none() && vpc.host_access != HostAccess::On {
+        vpc.uplink = None;
+    }
+    link::settle_host(state, None);
+    Ok(())
+}
+
+/// Refuses an interface that the host doesn't have.
+pub(super) fn check_wan(facts: &HostFacts, wan: &IfName) -> Result<()> {
+    if facts.links.contains_key(wan) {
+        return Ok(());
+    }
+    let names: Vec<&str> = facts.links.keys().map(IfName::as_str).collect();
+    Err(Failure::new(Kind::Host, format!("the host has no interface `{wan}`"))
+        .hint(format!("it has these: {}", names.join(", "))))
+}
+
+fn check_public(state: &State, vpc: &VpcName, subnet: &Name) -> Result<()> {
+    if state.subnet(vpc, subnet)?.kind == SubnetType::Public {
+        return Ok(());
+    }
+    Err(Failure::conflict(format!("subnet `{vpc}/{subnet}` is private: it gets no internet access"))
+        .hint("make the subnet with `--type public`, or choose a public one"))
+}
+
+fn widened(before: Option<&NatScope>, subnet: Option<&Name>) -> NatScope {
+    match (before, subnet) {
+        (_, None) | (Some(NatScope::AllPublic), Some(_)) => NatScope::AllPublic,
+        (None, Some(name)) => NatScope::Only([name.clone()].into()),
+        (Some(NatScope::Only(names)), Some(name)) => {
+            NatScope::Only(names.iter().cloned().chain([name.clone()]).collect())
+        }
+    }
+}
+
+fn choose_wan(spec: &NatSpec, nat: Option<&Nat>, preferred: Option<&IfName>, facts: &HostFacts) -> Result<IfName> {
+    if let Some(nat) = nat {
+        return match &spec.wan {
+            Some(asked) if asked != &nat.wan => {
+                Err(Failure::conflict(format!("VPC `{}` leaves by the interface {} already", spec.vpc, nat.wan))
+                    .hint(format!("`vpcctl disable-nat {}` first", spec.vpc)))
+            }
+            _ => Ok(nat.wan.clone()),
+        };
+    }
+    let chosen = spec.wan.as_ref().or(preferred).or(facts.default_wan.as_ref());
+    let wan = chosen.ok_or_else(|| {
+        Failure::new(Kind::Host, "the host has no default route, so its way to the internet can't be found")
+            .hint("name the interface: --interface eth0")
+    })?;
+    check_wan(facts, wan)?;
+    Ok(wan.clone())
+}
+
+fn record_wan(state: &mut State, wan: IfName, facts: &HostFacts) -> Result<()> {
+    if state.host.wans.contains_key(&wan) {
+        return Ok(());
+    }
+    let taken: BTreeSet<u16> = state.host.wans.values().map(|wan| wan.index).collect();
+    let free = (1..=u16::MAX).find(|index| !taken.contains(index));
+    let index = free.ok_or_else(|| Failure::new(Kind::Host, "too many WAN interfaces are in use"))?;
+    let forwarding_before = facts.links.get(&wan).is_some_and(|link| link.forwarding);
+    state.host.wans.insert(wan, Wan { index, forwarding_before });
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Creating and deleting VPCs.
+
+use crate::error::{Failure, Result};
+use crate::model::cidr::Cidr;
+use crate::model::edit::{check_names, link};
+use crate::model::facts::HostFacts;
+use crate::model::name::{IfName, VpcName};
+use crate::model::state::{HostAccess, State, Vpc};
+
+/// The prefix lengths that a VPC may have, in bits: a /30 holds one subnet with a gateway and one instance.
+const PREFIXES: std::ops::RangeInclusive<u8> = 8..=30;
+
+/// Where a VPC can't be: addresses that the kernel treats in its own way.
+const UNUSABLE: [(&str, &str); 5] = [
+    ("0.0.0.0/8", "is \"this network\""),
+    ("127.0.0.0/8", "is loopback"),
+    ("169.254.0.0/16", "is link-local, and holds the metadata services of clouds"),
+    ("224.0.0.0/4", "is multicast"),
+    ("240.0.0.0/4", "is reserved"),
+];
+
+/// What an operator asks for.
+#[derive(Debug, Clone)]
+pub struct VpcSpec {
+    /// Its name.
+    pub name: VpcName,
+    /// Its addresses.
+    pub cidr: Cidr,
+    /// May the host open connections to its instances?
+    pub host_access: bool,
+    /// The interface that NAT will use.
+    pub wan: Option<IfName>,
+    /// Where the uplink's addresses come from.
+    pub pool: Cidr,
+}
+
+impl VpcSpec {
+    /// Refuses what no state could make right.
+    pub fn check(&self) -> Result<()> {
+        check_cidr(self.cidr)
+    }
+}
+
+/// Creates a VPC, with an uplink where the host gets access to it.
+pub fn create_vpc(state: &mut State, spec: &VpcSpec, facts: &HostFacts) -> Result<()> {
+    spec.check()?;
+    if let Some(existing) = state.vpcs.get(&spec.name) {
+        return same_as(existing, spec);
+    }
+    if let Some(wan) = &spec.wan {
+        super::nat::check_wan(facts, wan)?;
+    }
+    let host_access = decide_host_access(state, spec, facts);
+    let uplink = match host_access {
+        HostAccess::On => Some(link::take_uplink(state, spec.pool, spec.cidr, facts)?),
+        HostAccess::Off | HostAccess::Overlaps(_) => None,
+    };
+    let vpc = Vpc {
+        cidr: spec.cidr,
+        mtu: facts.mtu(spec.wan.as_ref()),
+        host_access,
+        wan: spec.wan.clone(),
+        uplink,
+        nat: None,
+        subnets: Default::default(),
+    };
+    state.vpcs.insert(spec.name.clone(), vpc);
+    link::settle_host(state, Some(facts));
+    check_names(state)
+}
+
+/// Deletes a VPC with all that is in it, and its peerings.
+pub fn delete_vpc(state: &mut State, name: &VpcName) -> Result<()> {
+    state.vpc(name)?;
+    state.vpcs.remove(name);
+    state.peerings.retain(|peering| &peering.a != name && &peering.b != name);
+    link::settle_host(state, None);
+    Ok(())
+}
+
+fn check_cidr(cidr: Cidr) -> Result<()> {
+    if !PREFIXES.contains(&cidr.prefix()) {
+        let (from, to) = (PREFIXES.start(), PREFIXES.end());
+        return Err(Failure::usage(format!("{cidr} can't be a VPC's CIDR: its prefix length is not /{from} to /{to}"))
+            .hint("10.0.0.0/16 is a usual size"));
+    }
+    for (range, why) in UNUSABLE {
+        if range.parse::<Cidr>()?.overlaps(cidr) {
+            return Err(Failure::usage(format!("{cidr} can't be a VPC's CIDR: {range} {why}"))
+                .hint("use a private range: 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16"));
+        }
+    }
+    Ok(())
+}
+
+fn same_as(existing: &Vpc, spec: &VpcSpec) -> Result<()> {
+    let differs = |what: String| {
+        Err(Failure::conflict(format!("VPC `{}` exists with {what}", spec.name))
+            .hint(format!("`vpcctl delete-vpc {}` removes it, or choose another name", spec.name)))
+    };
+    if existing.cidr != spec.cidr {
+        return differs(format!("the CIDR {}", existing.cidr));
+    }
+    match (&existing.host_access, spec.host_access) {
+        (HostAccess::Off, true) => return differs("--no-host-access".into()),
+        (HostAccess::On, false) => return differs("host access".into()),
+        _ => {}
+    }
+    match (&existing.wan, &spec.wan) {
+        (Some(wan), Some(asked)) if wan != asked => differs(format!("the interface {wan}")),
+        (None, Some(_)) => differs("no interface given".into()),
+        _ => Ok(()),
+    }
+}
+
+/// The host gets a route to the VPC unless that would hide something it routes already.
+fn decide_host_access(state: &State, spec: &VpcSpec, facts: &HostFacts) -> HostAccess {
+    if !spec.host_access {
+        return HostAccess::Off;
+    }
+    if let Some(network) = facts.overlap(spec.cidr) {
+        return HostAccess::Overlaps(format!("{} ({})", network.cidr, network.origin));
+    }
+    let routed = state.vpcs.iter().find(|(_, vpc)| vpc.host_access == HostAccess::On && vpc.cidr.overlaps(spec.cidr));
+    if let Some((name, vpc)) = routed {
+        return HostAccess::Overlaps(format!("{} (VPC {name})", vpc.cidr));
+    }
+    match state.links().into_iter().find(|link| link.0.overlaps(spec.cidr)) {
+        Some(link) => HostAccess::Overlaps(format!("{} (an uplink of vpcctl's)", link.0)),
+        None => HostAccess::On,
+    }
+}

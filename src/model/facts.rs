@@ -1,0 +1,53 @@
+//! What an edit has to know of the host, gathered by whoever may look at it and handed in as data.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::cidr::Cidr;
+use crate::model::name::IfName;
+
+/// The Ethernet default, for a host without a default route, in bytes.
+pub const DEFAULT_MTU: u32 = 1500;
+
+/// A network that the host itself routes or has an address in; vpcctl's own are not among them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostNetwork {
+    /// Its addresses.
+    pub cidr: Cidr,
+    /// Where it comes from, in words: `route on eth0`.
+    pub origin: String,
+}
+
+/// What is known of one interface of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostLink {
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Whether the kernel forwards IPv4 packets that come in by it.
+    pub forwarding: bool,
+}
+
+/// The host as an edit sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostFacts {
+    /// The interface of the default route with the best metric.
+    pub default_wan: Option<IfName>,
+    /// The interfaces by name, vpcctl's own excepted.
+    pub links: BTreeMap<IfName, HostLink>,
+    /// What the host reaches by itself, default routes excepted.
+    pub networks: Vec<HostNetwork>,
+    /// The names of the iptables tables that exist.
+    pub tables: BTreeSet<String>,
+}
+
+impl HostFacts {
+    /// The first of the host's networks that shares an address with `cidr`.
+    pub fn overlap(&self, cidr: Cidr) -> Option<&HostNetwork> {
+        self.networks.iter().find(|network| network.cidr.overlaps(cidr))
+    }
+
+    /// The MTU in bytes of the way out: of `wan` where it is given, of the default route's interface otherwise.
+    pub fn mtu(&self, wan: Option<&IfName>) -> u32 {
+        let wan = wan.or(self.default_wan.as_ref());
+        wan.and_then(|name| self.links.get(name)).map_or(DEFAULT_MTU, |link| link.mtu)
+    }
+}

@@ -1,0 +1,204 @@
+//! The one place where kernel names are derived from an operator's names.
+//!
+//! A namespace's name is used whole. An interface's holds 15 characters: a longer one becomes its first seven, a hyphen and
+//! seven characters of hash, with the full name as altname.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use crate::model::name::{IfName, Name, VpcName};
+use crate::model::owner::Owner;
+use crate::model::state::State;
+use crate::plan::rule::stable_hash;
+
+/// The name of a network namespace: a file below `/run/netns`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Netns(String);
+
+impl Netns {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Netns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An interface name of ours, and the full name where it had to be shortened.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Device {
+    name: String,
+    full: String,
+}
+
+impl Device {
+    /// The interface's name, 15 characters at most.
+    pub fn as_str(&self) -> &str {
+        &self.name
+    }
+
+    /// The full name, where it is longer than an interface's name may be.
+    pub fn altname(&self) -> Option<&str> {
+        (self.name != self.full).then_some(&self.full)
+    }
+
+    fn new(full: String) -> Self {
+        let name = if full.len() <= IfName::MAX_LEN { full.clone() } else { shorten(&full) };
+        Device { name, full }
+    }
+
+    fn fixed(name: &str) -> Self {
+        Device { name: name.into(), full: name.into() }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// The namespace that is a VPC's router.
+pub fn router(vpc: &VpcName) -> Netns {
+    Netns(vpc.to_string())
+}
+
+/// The namespace of an instance; `None` is the subnet's first one.
+pub fn instance(vpc: &VpcName, subnet: &Name, instance: Option<&Name>) -> Netns {
+    Netns(match instance {
+        None => format!("{vpc}-{subnet}"),
+        Some(instance) => format!("{vpc}-{subnet}-{instance}"),
+    })
+}
+
+/// The bridge in a VPC's router.
+pub fn bridge(vpc: &VpcName) -> Device {
+    Device::new(format!("br-{vpc}"))
+}
+
+/// The host's end of a VPC's uplink.
+pub fn uplink_on_host(vpc: &VpcName) -> Device {
+    Device::new(format!("vpc-{vpc}"))
+}
+
+/// The router's end of its uplink.
+pub fn uplink_in_router() -> Device {
+    Device::fixed("uplink")
+}
+
+/// The end of a peering in a router: named after the other VPC.
+pub fn peer(other: &VpcName) -> Device {
+    Device::new(format!("peer-{other}"))
+}
+
+/// An instance's interface.
+pub fn eth0() -> Device {
+    Device::fixed("eth0")
+}
+
+/// The loopback interface of every namespace.
+pub fn lo() -> Device {
+    Device::fixed("lo")
+}
+
+/// The router's end of an instance's cable: named after the subnet and the instance.
+pub fn port(subnet: &Name, instance: Option<&Name>) -> Device {
+    let full = match instance {
+        None => subnet.to_string(),
+        Some(instance) => format!("{subnet}-{instance}"),
+    };
+    // What could be another device of the router gets a prefix, which then needs one itself.
+    let taken = full == "uplink" || ["br-", "peer-", "port-"].iter().any(|prefix| full.starts_with(prefix));
+    Device::new(if taken { format!("port-{full}") } else { full })
+}
+
+/// The MAC address of whoever has `address` inside a VPC. Addresses are unique there, and so are these.
+///
+/// `0a:58` and the four bytes of the address: locally administered, and the scheme that OVN-Kubernetes uses.
+pub fn mac(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("0a:58:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}
+
+/// The MAC address of a router's bridge: like an instance's, but with a prefix that none of them has.
+pub fn bridge_mac(vpc_network: Ipv4Addr) -> String {
+    let [a, b, c, d] = vpc_network.octets();
+    format!("0a:59:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}
+
+/// The MAC address of one end of a point-to-point link.
+pub fn link_mac(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("0a:5a:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}
+
+/// Every name that has to be unique on the host, with who has it: namespaces and the host's interfaces.
+///
+/// Returns the first name that two owners share, if there is one.
+pub fn collision(state: &State) -> Option<(String, Owner, Owner)> {
+    let mut owners: BTreeMap<String, Owner> = BTreeMap::new();
+    for (name, owner) in host_wide_names(state) {
+        if let Some(earlier) = owners.insert(name.clone(), owner.clone()) {
+            return Some((name, earlier, owner));
+        }
+    }
+    None
+}
+
+fn host_wide_names(state: &State) -> impl Iterator<Item = (String, Owner)> {
+    state.vpcs.iter().flat_map(|(vpc, content)| {
+        let of_vpc = Owner::Vpc(vpc.clone());
+        let own = [
+            (format!("namespace {}", router(vpc)), of_vpc.clone()),
+            (format!("interface {}", uplink_on_host(vpc)), of_vpc),
+        ];
+        let of_subnets = content.subnets.iter().flat_map(move |(subnet, found)| {
+            let first =
+                (format!("namespace {}", instance(vpc, subnet, None)), Owner::Subnet(vpc.clone(), subnet.clone()));
+            let further = found.instances.keys().map(move |name| {
+                let owner = Owner::Instance(vpc.clone(), subnet.clone(), name.clone());
+                (format!("namespace {}", instance(vpc, subnet, Some(name))), owner)
+            });
+            std::iter::once(first).chain(further)
+        });
+        own.into_iter().chain(of_subnets)
+    })
+}
+
+/// Seven characters, a hyphen, and 35 bits of hash in base 32.
+fn shorten(full: &str) -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let hash = stable_hash(&[full]);
+    let tail: String = (0..7).map(|i| char::from(ALPHABET[(hash >> (5 * i)) as usize & 31])).collect();
+    format!("{}-{tail}", &full[..7])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_differ_beyond_the_fifteenth_character() {
+        let device = |name: &str| bridge(&name.parse().unwrap());
+        let (one, two) = (device("production-frankfurt"), device("production-frankfort"));
+        assert_eq!(one.as_str().len(), IfName::MAX_LEN);
+        assert_ne!(one, two);
+        assert_eq!(one.altname(), Some("br-production-frankfurt"));
+        assert_eq!(device("vpc1").altname(), None);
+    }
+
+    #[test]
+    fn no_port_can_be_another_device_of_the_router() {
+        let names = ["uplink", "br-vpc1", "peer-vpc2", "port-uplink", "port-port-uplink", "public"];
+        let ports: Vec<String> = names.iter().map(|name| port(&name.parse().unwrap(), None).to_string()).collect();
+        assert_eq!(ports[0], "port-uplink");
+        assert_eq!(ports[5], "public");
+        let distinct: std::collections::BTreeSet<&String> = ports.iter().collect();
+        assert_eq!(distinct.len(), names.len());
+    }
+}

@@ -1,0 +1,11 @@
+//! What a network of VPCs is, and how it may change. Pure: no process, file, clock or environment.
+
+pub mod cidr;
+pub mod edit;
+pub mod facts;
+pub mod kernel_names;
+pub mod name;
+pub mod owner;
+pub mod policy;
+pub mod policy_file;
+pub mod state;

@@ -1,0 +1,761 @@
+//! Policy files: an object, or a list of objects, in JSON. What could be misread is refused with the place in the
+//! file, the path of the field and the value; nothing is guessed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use crate::error::{Failure, Kind};
+use crate::model::cidr::Cidr;
+use crate::model::name::Name;
+use crate::model::policy::{Action, Policy, Ports, Protocol, Rule, RuleList, refuse};
+
+/// The largest file that is read, in bytes. Whoever opens the file stops there.
+pub const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// The most rules of one policy, both directions together.
+pub const MAX_RULES: usize = 65_536;
+
+/// The longest description, in characters.
+pub const MAX_DESCRIPTION: usize = 256;
+
+/// The longest message that quotes the file, in characters.
+const MAX_MESSAGE: usize = 200;
+
+/// A policy of a file, and the subnet that it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyEntry {
+    /// The subnet, if the file names one.
+    pub subnet: Option<SubnetSelector>,
+    /// The rules.
+    pub policy: Policy,
+}
+
+/// How a file names a subnet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SubnetSelector {
+    /// By its CIDR.
+    Cidr(Cidr),
+    /// By its name.
+    Name(Name),
+}
+
+/// Reads the text of a policy file. `file` is its name, for messages.
+///
+/// # Errors
+/// [`Kind::Usage`], with the place in the file, for all that is not a policy.
+pub fn parse(text: &str, file: &str) -> Result<Vec<PolicyEntry>, Failure> {
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(Failure::usage(format!("{file}: the file is over {} MiB", MAX_FILE_BYTES >> 20)));
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.trim_ascii().is_empty() {
+        return Err(Failure::usage(format!("{file}: the file is empty")).hint(DOCUMENT_HINT));
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let Document(entries) =
+        serde_path_to_error::deserialize(&mut deserializer).map_err(|error| located(file, error))?;
+    deserializer.end().map_err(|error| place(file, "", &error))?;
+    Ok(entries)
+}
+
+const DOCUMENT_HINT: &str = "a policy is an object such as {\"ingress\": [{\"port\": 80, \"action\": \"allow\"}]}";
+
+/// The whole file.
+struct Document(Vec<PolicyEntry>);
+
+struct DocumentVisitor;
+
+impl<'de> Visitor<'de> for DocumentVisitor {
+    type Value = Document;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a policy or a list of policies")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Document, A::Error> {
+        let fields = EntryFields::deserialize(MapAccessDeserializer::new(map))?;
+        fields.entry().map(|entry| Document(vec![entry])).map_err(refuse)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Document, A::Error> {
+        let mut entries = Vec::new();
+        let mut seen = BTreeMap::new();
+        while let Some(Object(fields)) = list.next_element::<Object<EntryFields>>()? {
+            let entry = fields.entry().map_err(|mut failure| {
+                failure.message = format!("[{}]: {}", entries.len(), failure.message);
+                refuse(failure)
+            })?;
+            if let Some(subnet) = entry.subnet.clone()
+                && let Some(twin) = seen.insert(subnet.clone(), entries.len())
+            {
+                let message = format!("[{}]: `{subnet}` has a policy already, at [{twin}]", entries.len());
+                return Err(refuse(Failure::usage(message).hint("write all rules of a subnet in one object")));
+            }
+            entries.push(entry);
+        }
+        match entries.is_empty() {
+            true => Err(refuse(Failure::usage("there is no policy in the list").hint(DOCUMENT_HINT))),
+            false => Ok(Document(entries)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DocumentVisitor)
+    }
+}
+
+/// A policy as the file holds it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EntryFields {
+    #[serde(default, deserialize_with = "given")]
+    subnet: Option<SubnetSelector>,
+    #[serde(default, deserialize_with = "given")]
+    description: Option<Description>,
+    #[serde(default, deserialize_with = "given")]
+    ingress: Option<Rules<IngressFields>>,
+    #[serde(default, deserialize_with = "given")]
+    egress: Option<Rules<EgressFields>>,
+    #[serde(default, deserialize_with = "given")]
+    default: Option<Object<DefaultFields>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct DefaultFields {
+    #[serde(default, deserialize_with = "given")]
+    ingress: Option<Action>,
+    #[serde(default, deserialize_with = "given")]
+    egress: Option<Action>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IngressFields {
+    #[serde(default)]
+    port: Ports,
+    #[serde(default, deserialize_with = "given")]
+    protocol: Option<Protocol>,
+    action: Action,
+    #[serde(default)]
+    source: Peer,
+    #[serde(default, deserialize_with = "given")]
+    description: Option<Description>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EgressFields {
+    #[serde(default)]
+    port: Ports,
+    #[serde(default, deserialize_with = "given")]
+    protocol: Option<Protocol>,
+    action: Action,
+    #[serde(default)]
+    destination: Peer,
+    #[serde(default, deserialize_with = "given")]
+    description: Option<Description>,
+}
+
+impl EntryFields {
+    fn entry(self) -> Result<PolicyEntry, Failure> {
+        let default = self.default.map(|Object(fields)| fields).unwrap_or_default();
+        if self.ingress.is_none() && self.egress.is_none() && default.ingress.is_none() && default.egress.is_none() {
+            return Err(Failure::usage("the policy says nothing").hint("write `ingress`, `egress` or `default`"));
+        }
+        let ingress = self.ingress.map(|list| list.rules).unwrap_or_default();
+        let egress = self.egress.map(|list| list.rules).unwrap_or_default();
+        if ingress.len() + egress.len() > MAX_RULES {
+            return Err(too_many_rules());
+        }
+        let policy = Policy {
+            description: self.description.map(|Description(text)| text),
+            ingress: RuleList::new(ingress, default.ingress),
+            egress: RuleList::new(egress, default.egress),
+        };
+        Ok(PolicyEntry { subnet: self.subnet, policy })
+    }
+}
+
+impl TryFrom<IngressFields> for Rule {
+    type Error = Failure;
+
+    fn try_from(fields: IngressFields) -> Result<Self, Failure> {
+        let rule = Rule::new(fields.protocol, fields.port, fields.action, fields.source.0)?;
+        Ok(Rule { description: fields.description.map(|Description(text)| text), ..rule })
+    }
+}
+
+impl TryFrom<EgressFields> for Rule {
+    type Error = Failure;
+
+    fn try_from(fields: EgressFields) -> Result<Self, Failure> {
+        let rule = Rule::new(fields.protocol, fields.port, fields.action, fields.destination.0)?;
+        Ok(Rule { description: fields.description.map(|Description(text)| text), ..rule })
+    }
+}
+
+/// A field that is there has a value: serde reads `null` as absent, which could open what the writer meant to close.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// An object with fields: serde reads a list of values in the order of the fields, too.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ObjectVisitor(PhantomData)).map(Object)
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object in braces")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
+/// The rules of one direction, whose fields are `T`.
+struct Rules<T> {
+    rules: Vec<Rule>,
+    fields: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Rules<T>
+where
+    Rule: TryFrom<T, Error = Failure>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let rules = deserializer.deserialize_any(RulesVisitor::<T>(PhantomData))?;
+        Ok(Rules { rules, fields: PhantomData })
+    }
+}
+
+struct RulesVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for RulesVisitor<T>
+where
+    Rule: TryFrom<T, Error = Failure>,
+{
+    type Value = Vec<Rule>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of rules")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Rule>, A::Error> {
+        let mut rules = Vec::new();
+        while let Some(CheckedRule(rule, _)) = list.next_element::<CheckedRule<T>>()? {
+            if rules.len() == MAX_RULES {
+                return Err(refuse(too_many_rules()));
+            }
+            rules.push(rule);
+        }
+        Ok(rules)
+    }
+}
+
+fn too_many_rules() -> Failure {
+    Failure::usage(format!("a policy has {MAX_RULES} rules at most"))
+        .hint("name several ports, or wider CIDRs, in one rule")
+}
+
+/// A rule whose fields fit each other, read from fields `T`.
+struct CheckedRule<T>(Rule, PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for CheckedRule<T>
+where
+    Rule: TryFrom<T, Error = Failure>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Object(fields) = Object::<T>::deserialize(deserializer)?;
+        Rule::try_from(fields).map(|rule| CheckedRule(rule, PhantomData)).map_err(refuse)
+    }
+}
+
+/// The other side of a rule.
+struct Peer(Cidr);
+
+impl Default for Peer {
+    fn default() -> Self {
+        Peer(Cidr::ANY)
+    }
+}
+
+impl FromStr for Peer {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        if text == "*" || text.eq_ignore_ascii_case("any") {
+            return Ok(Peer(Cidr::ANY));
+        }
+        if let Ok(address) = text.parse::<Ipv4Addr>() {
+            return Ok(Peer(Cidr::host(address)));
+        }
+        let hint = "write an IPv4 network such as 10.0.0.0/16, an address, or \"any\"";
+        match text.parse() {
+            Ok(cidr) => Ok(Peer(cidr)),
+            Err(failure) if text.contains('/') => Err(failure),
+            Err(_) => Err(Failure::usage(format!("`{}` is no address", text.escape_debug())).hint(hint)),
+        }
+    }
+}
+
+impl FromStr for SubnetSelector {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        let numeric = text.starts_with(|first: char| first.is_ascii_digit());
+        match numeric || text.contains('/') {
+            true => text.parse().map(SubnetSelector::Cidr),
+            false => text.parse().map(SubnetSelector::Name),
+        }
+    }
+}
+
+impl fmt::Display for SubnetSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SubnetSelector::Cidr(cidr) => cidr.fmt(f),
+            SubnetSelector::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+/// Text for showing only. Control characters are refused: they could rewrite a terminal.
+struct Description(String);
+
+impl FromStr for Description {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        if let Some(odd) = text.chars().find(|c| c.is_control()) {
+            return Err(Failure::usage(format!("`{}` can't be in a description", odd.escape_debug())));
+        }
+        match text.chars().count() {
+            0..=MAX_DESCRIPTION => Ok(Description(text.to_owned())),
+            length => {
+                Err(Failure::usage(format!("{length} characters are more than the {MAX_DESCRIPTION} of a description")))
+            }
+        }
+    }
+}
+
+/// Reads a string by its `FromStr`.
+struct TextVisitor<T>(&'static str, PhantomData<T>);
+
+impl<T: FromStr<Err = Failure>> Visitor<'_> for TextVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(refuse)
+    }
+}
+
+macro_rules! read_as_text {
+    ($($type:ident: $expecting:literal),*) => {$(
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(TextVisitor($expecting, PhantomData))
+            }
+        }
+    )*};
+}
+
+read_as_text! {
+    Peer: "a CIDR, an address or \"any\", in quotes",
+    SubnetSelector: "a subnet's CIDR or name, in quotes",
+    Description: "text in quotes"
+}
+
+/// `FILE:LINE:COLUMN: PATH: MESSAGE`.
+fn located(file: &str, error: serde_path_to_error::Error<serde_json::Error>) -> Failure {
+    let path = error.path().to_string();
+    let path = if path == "." { String::new() } else { format!("{path}: ") };
+    place(file, &path, error.inner())
+}
+
+fn place(file: &str, path: &str, error: &serde_json::Error) -> Failure {
+    let (line, column) = (error.line(), error.column());
+    let text = error.to_string();
+    let text = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
+    let (message, hint) =
+        text.rsplit_once('\n').map_or((text, None), |(message, hint)| (message, Some(hint.to_owned())));
+    let (message, hint) = match message.split_once(", expected ") {
+        Some((unknown, known)) if message.starts_with("unknown field") => (unknown, Some(fields_hint(unknown, known))),
+        _ => (message, hint),
+    };
+    let quoted: String = format!("{path}{message}").chars().take(MAX_MESSAGE).flat_map(printable).collect();
+    Failure { kind: Kind::Usage, message: format!("{file}:{line}:{column}: {quoted}"), hint }
+}
+
+/// A character of the file as it may reach a terminal.
+fn printable(c: char) -> Vec<char> {
+    if c.is_control() { c.escape_debug().collect() } else { vec![c] }
+}
+
+/// What to write for a field that isn't one, from serde's words: ``unknown field `x` ``, ``one of `a`, `b` ``.
+fn fields_hint(unknown: &str, known: &str) -> String {
+    let quoted = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let unknown = quoted(unknown).join("");
+    let known = quoted(known);
+    let is_known = |field: &str| known.iter().any(|k| k == field);
+    match unknown.as_str() {
+        "destination" if is_known("source") => return "an ingress rule names its `source`".into(),
+        "source" if is_known("destination") => return "an egress rule names its `destination`".into(),
+        _ => {}
+    }
+    let fields = format!("the fields are {}", known.join(", "));
+    match known.iter().find(|field| resembles(&unknown.to_lowercase(), field)) {
+        Some(field) => format!("did you mean `{field}`? {fields}"),
+        None => fields,
+    }
+}
+
+/// Is the one an abbreviation of the other, or at most two letters from it?
+fn resembles(written: &str, field: &str) -> bool {
+    let abbreviates = written.len() >= 3 && (written.starts_with(field) || field.starts_with(written));
+    abbreviates || (written.len() <= 2 * field.len() && edit_distance(written, field) <= 2)
+}
+
+/// Letters to add, remove or change (Levenshtein).
+fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let changed = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::policy::{Direction, Traffic, Verdict};
+
+    fn one(text: &str) -> Policy {
+        parse(text, "p.json").unwrap().remove(0).policy
+    }
+
+    fn ingress(rule: &str) -> Result<Rule, Failure> {
+        let text = format!("{{\"ingress\": [{rule}]}}");
+        parse(&text, "p.json").map(|mut entries| entries.remove(0).policy.ingress.rules.remove(0))
+    }
+
+    fn refused(text: &str) -> (String, String) {
+        let failure = parse(text, "p.json").expect_err(text);
+        assert_eq!(failure.kind, Kind::Usage, "{text}");
+        (failure.message, failure.hint.unwrap_or_default())
+    }
+
+    #[test]
+    fn the_file_of_the_write_ups() {
+        let text = r#"{"subnet": "10.0.1.0/24", "description": "web servers", "ingress": [
+            {"port": 80, "protocol": "tcp", "action": "allow", "source": "0.0.0.0/0", "description": "HTTP"},
+            {"port": 22, "protocol": "TCP", "action": "DROP", "source": "any"},
+            {"port": "*", "action": "Accept", "source": "10.0.0.5"}], "egress": []}"#;
+        let entries = parse(text, "p.json").unwrap();
+        assert_eq!(entries[0].subnet, Some(SubnetSelector::Cidr("10.0.1.0/24".parse().unwrap())));
+        let policy = &entries[0].policy;
+        assert_eq!(policy.description.as_deref(), Some("web servers"));
+        assert_eq!(policy.ingress.rules[0].description.as_deref(), Some("HTTP"));
+        assert_eq!(policy.ingress.rules[2].peer.to_string(), "10.0.0.5/32");
+        assert_eq!(policy.ingress.rules[2].protocol, Protocol::All);
+        let remote = Ipv4Addr::new(192, 0, 2, 1);
+        let verdict = |direction, traffic| policy.verdict(direction, traffic, remote);
+        assert_eq!(verdict(Direction::Ingress, Traffic::Tcp(80)), Verdict { action: Action::Allow, rule: Some(0) });
+        assert_eq!(verdict(Direction::Ingress, Traffic::Tcp(22)), Verdict { action: Action::Deny, rule: Some(1) });
+        assert_eq!(verdict(Direction::Ingress, Traffic::Tcp(443)), Verdict { action: Action::Deny, rule: None });
+        assert_eq!(verdict(Direction::Egress, Traffic::Udp(53)), Verdict { action: Action::Allow, rule: None });
+    }
+
+    #[test]
+    fn a_list_of_policies_each_for_its_subnet() {
+        let text = r#"[{"subnet": "web", "default": {"ingress": "reject"}}, {"subnet": "10.0.2.0/24", "egress": []}]"#;
+        let entries = parse(text, "p.json").unwrap();
+        assert_eq!(entries[0].subnet, Some(SubnetSelector::Name("web".parse().unwrap())));
+        assert_eq!(entries[0].policy.ingress.default, Action::Reject);
+        assert_eq!(entries[1].policy.egress.default, Action::Allow);
+        let (message, _) = refused(r#"[{"subnet": "web", "egress": []}, {"subnet": "web", "ingress": []}]"#);
+        assert!(message.ends_with("[1]: `web` has a policy already, at [0]"), "{message}");
+    }
+
+    #[test]
+    fn a_message_names_the_place_the_field_and_the_value() {
+        let text = "{\n  \"ingress\": [\n    {\"port\": 80, \"action\": \"allow\"},\n    {\"port\": 70000, \"action\": \"allow\"}]}";
+        let (message, hint) = refused(text);
+        assert_eq!(message, "p.json:4:18: ingress[1].port: 70000 is not a port (1 to 65535)");
+        assert!(hint.starts_with("a port is a number from 1 to 65535"), "{hint}");
+        let (message, _) = refused(r#"[{"egress": []}, {"egress": [{"port": 80, "action": "alow"}]}]"#);
+        assert_eq!(message, "p.json:1:58: [1].egress[0].action: `alow` is not an action");
+    }
+
+    #[test]
+    fn ports_that_are_no_ports() {
+        let bad = [
+            "0",
+            "65536",
+            "-1",
+            "80.0",
+            "\"80\"",
+            "\"080\"",
+            "\"100:50\"",
+            "\"100-50\"",
+            "\"0-10\"",
+            "\"1-65536\"",
+            "\"ssh\"",
+            "\"80,443\"",
+            "\"80 - 90\"",
+            "\"+1-2\"",
+            "\"\"",
+            "\"-\"",
+            "[]",
+            "[0]",
+            "[\"any\"]",
+            "[[80]]",
+            "null",
+            "true",
+            "{}",
+            "1e2",
+            "18446744073709551616",
+            "-9223372036854775809",
+            "[80, null]",
+        ];
+        for port in bad {
+            let failure = ingress(&format!("{{\"port\": {port}, \"action\": \"allow\"}}")).expect_err(port);
+            assert!(failure.message.contains("ingress[0].port"), "{}", failure.message);
+        }
+        assert!(ingress("{\"port\": 080, \"action\": \"allow\"}").is_err());
+        let (_, hint) = refused(r#"{"ingress": [{"port": "80", "action": "allow"}]}"#);
+        assert_eq!(hint, "write 80 without the quotes");
+    }
+
+    #[test]
+    fn ports_that_are() {
+        for (port, shown) in [
+            ("1", "1"),
+            ("65535", "65535"),
+            ("\"8000-8100\"", "8000-8100"),
+            ("\"1-65535\"", "1-65535"),
+            ("\"*\"", "any"),
+            ("\"ANY\"", "any"),
+            ("\"all\"", "any"),
+            ("[443, \"80-81\", 80]", "80-81,443"),
+            ("\"80-80\"", "80"),
+        ] {
+            let rule = ingress(&format!("{{\"port\": {port}, \"action\": \"allow\"}}")).unwrap();
+            assert_eq!(rule.ports.to_string(), shown);
+            let implied = if shown == "any" { Protocol::All } else { Protocol::Tcp };
+            assert_eq!(rule.protocol, implied, "{port}");
+        }
+    }
+
+    #[test]
+    fn protocols_and_actions() {
+        for (protocol, wanted) in
+            [("tcp", Protocol::Tcp), ("UDP", Protocol::Udp), ("Icmp", Protocol::Icmp), ("all", Protocol::All)]
+        {
+            let rule = ingress(&format!("{{\"protocol\": \"{protocol}\", \"action\": \"allow\"}}")).unwrap();
+            assert_eq!(rule.protocol, wanted);
+        }
+        for protocol in ["\"6\"", "6", "\"icmpv6\"", "\"tcp \"", "\"\"", "null", "[\"tcp\"]"] {
+            assert!(ingress(&format!("{{\"protocol\": {protocol}, \"action\": \"allow\"}}")).is_err(), "{protocol}");
+        }
+        for action in ["\"permit\"", "\"\"", "null", "true", "\"allow \""] {
+            assert!(ingress(&format!("{{\"port\": 80, \"action\": {action}}}")).is_err(), "{action}");
+        }
+        let (message, hint) = refused(r#"{"ingress": [{"port": 80, "protocol": "icmp", "action": "allow"}]}"#);
+        assert!(message.ends_with("ingress[0]: icmp has no ports"), "{message}");
+        assert!(hint.starts_with("leave `port` out"));
+        assert!(ingress(r#"{"port": "*", "protocol": "icmp", "action": "allow"}"#).is_ok());
+        let (message, _) = refused(r#"{"ingress": [{"port": 80}]}"#);
+        assert!(message.ends_with("ingress[0]: missing field `action`"), "{message}");
+    }
+
+    #[test]
+    fn the_other_side() {
+        for (text, cidr) in
+            [("*", "0.0.0.0/0"), ("Any", "0.0.0.0/0"), ("10.0.0.5", "10.0.0.5/32"), ("10.0.0.0/8", "10.0.0.0/8")]
+        {
+            let rule = ingress(&format!("{{\"source\": \"{text}\", \"action\": \"allow\"}}")).unwrap();
+            assert_eq!(rule.peer.to_string(), cidr);
+        }
+        for text in [
+            "",
+            "10.0.0.5/8",
+            "10.1",
+            "010.0.0.1",
+            "localhost",
+            "fd00::1",
+            "10.0.0.0/33",
+            "10.0.0.1-10.0.0.9",
+            "!10.0.0.0/8",
+        ] {
+            assert!(ingress(&format!("{{\"source\": \"{text}\", \"action\": \"allow\"}}")).is_err(), "{text}");
+        }
+        let (message, hint) = refused(r#"{"ingress": [{"destination": "any", "action": "allow"}]}"#);
+        assert!(message.ends_with("ingress[0].destination: unknown field `destination`"), "{message}");
+        assert_eq!(hint, "an ingress rule names its `source`");
+        let (_, hint) = refused(r#"{"egress": [{"source": "any", "action": "allow"}]}"#);
+        assert_eq!(hint, "an egress rule names its `destination`");
+        let (_, hint) = refused(r#"{"ingress": [{"source": "10.0.0.5/16", "action": "allow"}]}"#);
+        assert_eq!(hint, "the network is 10.0.0.0/16");
+    }
+
+    #[test]
+    fn a_misspelt_field_is_an_error_that_names_the_field() {
+        let (message, hint) = refused(r#"{"ingres": []}"#);
+        assert_eq!(message, "p.json:1:9: ingres: unknown field `ingres`");
+        assert_eq!(hint, "did you mean `ingress`? the fields are subnet, description, ingress, egress, default");
+        for (field, meant) in [
+            ("ports", "port"),
+            ("proto", "protocol"),
+            ("acton", "action"),
+            ("Source", "source"),
+            ("desc", "description"),
+        ] {
+            let (_, hint) = refused(&format!("{{\"ingress\": [{{\"{field}\": 1}}]}}"));
+            assert!(hint.starts_with(&format!("did you mean `{meant}`?")), "{field}: {hint}");
+        }
+    }
+
+    #[test]
+    fn duplicate_fields_are_refused_at_every_level() {
+        for text in [
+            r#"{"ingress": [], "ingress": []}"#,
+            r#"{"ingress": [{"port": 80, "port": 81, "action": "allow"}]}"#,
+            r#"{"default": {"ingress": "deny", "ingress": "allow"}}"#,
+            r#"{"subnet": "a", "subnet": "b", "ingress": []}"#,
+        ] {
+            assert!(refused(text).0.contains("duplicate field"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_policy() {
+        let rule_as_list = r#"{"ingress": [[80, "tcp", "allow", "any", "x"]]}"#;
+        for text in [
+            "",
+            " \n",
+            "{}",
+            "[]",
+            "[[]]",
+            "null",
+            "80",
+            "\"x\"",
+            "{\"subnet\": \"web\"}",
+            "{\"default\": {}}",
+            "[{}]",
+            "{\"ingress\": {}}",
+            "{\"ingress\": null}",
+            "{\"default\": \"deny\"}",
+            "{\"default\": [\"deny\"]}",
+            "{\"default\": {\"ingress\": null}}",
+            "{\"ingress\": []} x",
+            "{\"ingress\": []",
+            "{'ingress': []}",
+            "{\"ingress\": [],}",
+            "// x\n{\"ingress\": []}",
+            rule_as_list,
+            "{\"subnet\": 1, \"ingress\": []}",
+            "{\"subnet\": \"10.0.1.0\", \"ingress\": []}",
+            "{\"subnet\": null, \"ingress\": []}",
+            "{\"subnet\": \"a b\", \"ingress\": []}",
+            "[[\"web\", \"x\", []]]",
+            "\u{0}",
+            "{\"ingress\": \u{a0}[]}",
+        ] {
+            let (message, _) = refused(text);
+            assert!(message.starts_with("p.json:"), "{message}");
+        }
+        assert!(parse("\u{feff}{\"ingress\": []}\n", "p.json").is_ok());
+    }
+
+    #[test]
+    fn a_description_is_short_and_can_not_rewrite_a_terminal() {
+        let described = |text: &str| format!("{{\"ingress\": [], \"description\": {}}}", serde_json::Value::from(text));
+        assert!(parse(&described(&"ü".repeat(256)), "p.json").is_ok());
+        assert_eq!(one(&described("it's \"x\"; rm -rf $(y)")).description.as_deref(), Some("it's \"x\"; rm -rf $(y)"));
+        for text in ["a\nb".to_owned(), "\u{1b}[2J".to_owned(), "a\0".to_owned(), "x".repeat(257)] {
+            assert!(parse(&described(&text), "p.json").is_err());
+        }
+    }
+
+    #[test]
+    fn messages_are_short_and_printable_whatever_the_file_holds() {
+        let long = "x".repeat(100_000);
+        for text in [
+            format!("{{\"{long}\": 1}}"),
+            format!("{{\"ingress\": \"{long}\"}}"),
+            format!("{{\"ingress\": [{{\"action\": \"{long}\"}}]}}"),
+            format!("{{\"ingress\": [{{\"source\": \"{long}\"}}]}}"),
+            "{\"\\u001b[2J\\n\": 1}".to_owned(),
+            "{\"x`, expected `y` at line 1 column 2\": 1}".to_owned(),
+        ] {
+            let (message, hint) = refused(&text);
+            assert!(message.len() < 400 && !message.chars().any(char::is_control), "{message}");
+            assert!(hint.len() < 400 && !hint.chars().any(char::is_control), "{hint}");
+        }
+    }
+
+    #[test]
+    fn bombs_end_with_a_message() {
+        for text in [
+            "[".repeat(200_000),
+            "{\"ingress\":".repeat(200_000),
+            "{\"ingress\": [{\"port\":".to_owned() + &"[".repeat(200_000),
+        ] {
+            refused(&text);
+        }
+        let many =
+            format!("{{\"ingress\": [{}{{\"action\": \"deny\"}}]}}", "{\"action\": \"deny\"},".repeat(MAX_RULES));
+        assert!(refused(&many).0.ends_with("ingress: a policy has 65536 rules at most"));
+        let half = format!("[{}{{\"action\": \"deny\"}}]", "{\"action\": \"deny\"},".repeat(MAX_RULES / 2));
+        assert!(refused(&format!("{{\"ingress\": {half}, \"egress\": {half}}}")).0.ends_with("65536 rules at most"));
+        refused(&" ".repeat(MAX_FILE_BYTES as usize + 1));
+        let ports = format!("{{\"ingress\": [{{\"action\": \"deny\", \"port\": [{}1]}}]}}", "1,".repeat(1024));
+        assert!(refused(&ports).0.contains("1024 ports"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_panics(text in "[\\[\\]{}:,\"a-z0-9 .-]{0,80}") {
+            let _ = parse(&text, "p.json");
+        }
+
+        #[test]
+        fn a_damaged_policy_never_panics(at in 0usize..200, byte in 0u8..128) {
+            let mut text = br#"[{"subnet": "web", "ingress": [{"port": [80, "90-99"], "protocol": "tcp", "action": "allow",
+                "source": "10.0.0.0/8", "description": "x"}], "default": {"egress": "deny"}}]"#.to_vec();
+            let length = text.len();
+            text[at % length] = byte;
+            let _ = parse(&String::from_utf8(text).unwrap(), "p.json");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Gathers a plan's lines into as few calls as possible: one `ip -batch` for the host's links, and then, for each place, one
+//! call for each tool.
+//!
+//! Within a place the order is: settings, sets, rules, what needs rules to be there, addresses and links, forwarding entries.
+//! So rules stand before the first link is up. Unmaking goes the other way.
+
+use std::collections::BTreeMap;
+
+use crate::model::kernel_names::Netns;
+use crate::model::owner::Owner;
+use crate::plan::line::{Change, Firewall, Line, Place, Setting};
+use crate::plan::op::Op;
+use crate::plan::rule::Table;
+use crate::plan::{Plan, Removed};
+
+/// The interface group that links are put in to be deleted together: one wait for the kernel in place of one for each.
+const DOOMED_GROUP: u32 = 0x7671_0000;
+
+/// A tool that vpcctl starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Program {
+    /// `ip`, of iproute2.
+    Ip,
+    /// `bridge`, of iproute2.
+    Bridge,
+    /// `ipset`.
+    Ipset,
+    /// `iptables-restore`.
+    IptablesRestore,
+    /// `iptables-save`.
+    IptablesSave,
+    /// `iptables`.
+    Iptables,
+    /// `nft`, of nftables.
+    Nft,
+}
+
+impl Program {
+    /// The name of the program's file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Program::Ip => "ip",
+            Program::Bridge => "bridge",
+            Program::Ipset => "ipset",
+            Program::IptablesRestore => "iptables-restore",
+            Program::IptablesSave => "iptables-save",
+            Program::Iptables => "iptables",
+            Program::Nft => "nft",
+        }
+    }
+}
+
+/// One line of a program's input, and whom it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputLine {
+    /// The line, without its end.
+    pub text: String,
+    /// The object that an error about it names.
+    pub object: Owner,
+}
+
+/// One start of a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Where it runs.
+    pub place: Place,
+    /// What is started.
+    pub program: Program,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its standard input.
+    pub input: Vec<InputLine>,
+}
+
+impl Call {
+    /// A call without input.
+    pub fn plain(place: Place, program: Program, args: &[&str]) -> Self {
+        Call { place, program, args: args.iter().map(|arg| arg.to_string()).collect(), input: Vec::new() }
+    }
+
+    /// A call that reads its work from standard input.
+    fn batch(place: &Place, program: Program, args: &[&str], input: Vec<InputLine>) -> Self {
+        Call { input, ..Call::plain(place.clone(), program, args) }
+    }
+
+    /// The text for standard input.
+    pub fn stdin(&self) -> String {
+        self.input.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect()
+    }
+}
+
+/// A setting, and whom it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// What is written where.
+    pub setting: Setting,
+    /// The object that an error names.
+    pub object: Owner,
+}
+
+/// A step: what happens at once, in one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A program runs.
+    Run(Call),
+    /// Settings are written.
+    Write(Place, Vec<Write>),
+    /// Processes that live in namespaces about to go are ended.
+    EndProcesses(Vec<Netns>),
+    /// A table of the host that came with our rules goes, if nobody else uses it by now.
+    DropTable(String),
+}
+
+/// The steps of a plan: one after the other, but for the places, which don't depend on each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Steps {
+    /// Before all others.
+    pub first: Vec<Step>,
+    /// By place.
+    pub places: Vec<Vec<Step>>,
+    /// After all others.
+    pub last: Vec<Step>,
+}
+
+impl Steps {
+    /// All steps, in an order in which they may run.
+    pub fn iter(&self) -> impl Iterator<Item = &Step> {
+        self.first.iter().chain(self.places.iter().flatten()).chain(&self.last)
+    }
+
+    /// The number of processes that they start.
+    pub fn processes(&self) -> usize {
+        self.iter().filter(|step| matches!(step, Step::Run(_))).count()
+    }
+}
+
+/// The steps of a plan's three parts, in order.
+pub fn steps(plan: &Plan) -> Vec<Steps> {
+    let parts = [unmaking(&plan.clear), making(&plan.make), unmaking(&plan.unmake)];
+    parts.into_iter().filter(|steps| steps.iter().next().is_some()).collect()
+}
+
+/// The steps that make the ops.
+pub fn making(ops: &[Op]) -> Steps {
+    let mut by_place = Places::default();
+    let mut links = Vec::new();
+    for line in ops.iter().flat_map(Op::make) {
+        match line.change {
+            Change::Links(text) => links.push(InputLine { text, object: line.object }),
+            _ => by_place.push(line),
+        }
+    }
+    let places = by_place.0.into_iter().map(|(place, lines)| lines.making(&place)).collect();
+    Steps { first: ip_batch(&Place::Host, links).into_iter().collect(), places, last: vec![] }
+}
+
+/// The steps that unmake the ops.
+pub fn unmaking(ops: &[Op]) -> Steps {
+    let removed = Removed::new(ops);
+    let stays = |place: &Place| removed.keeps(place);
+    let mut by_place = Places::default();
+    let mut links = Vec::new();
+    for line in ops.iter().filter(|op| !removed.takes(op)).flat_map(|op| op.unmake(&stays)) {
+        match line.change {
+            Change::Links(text) => links.push(InputLine { text, object: line.object }),
+            _ => by_place.push(line),
+        }
+    }
+    let doomed: Vec<Netns> = removed.namespaces().iter().cloned().collect();
+    let first = if doomed.is_empty() { vec![] } else { vec![Step::EndProcesses(doomed)] };
+    let places = by_place.0.into_iter().map(|(place, lines)| lines.unmaking(&place)).collect();
+    Steps { first, places, last: ip_batch(&Place::Host, links).into_iter().collect() }
+}
+
+#[derive(Default)]
+struct Places(BTreeMap<Place, Lines>);
+
+impl Places {
+    fn push(&mut self, line: Line) {
+        let lines = self.0.entry(line.place).or_default();
+        let object = line.object;
+        match line.change {
+            Change::Links(text) | Change::Ip(text) => lines.ip.push(InputLine { text, object }),
+            Change::Unlink(device) => lines.unlink.push((device.to_string(), object)),
+            Change::Bridge(text) => lines.bridge.push(InputLine { text, object }),
+            Change::Set(text) => lines.sets.push(InputLine { text, object }),
+            Change::Rules(table, firewall) => lines.rules.entry(table).or_default().push((firewall, object)),
+            Change::Sysctl(setting) => {
+                // Connection tracking's settings exist once a rule uses it.
+                let late = setting.key.starts_with("net/netfilter/");
+                if late { &mut lines.late } else { &mut lines.settings }.push(Write { setting, object });
+            }
+            Change::DropTable(table) => lines.tables.push(table),
+        }
+    }
+}
+
+/// The lines of one place, by tool.
+#[derive(Default)]
+struct Lines {
+    settings: Vec<Write>,
+    sets: Vec<InputLine>,
+    rules: BTreeMap<Table, Vec<(Firewall, Owner)>>,
+    late: Vec<Write>,
+    ip: Vec<InputLine>,
+    unlink: Vec<(String, Owner)>,
+    bridge: Vec<InputLine>,
+    tables: Vec<String>,
+}
+
+impl Lines {
+    fn making(self, place: &Place) -> Vec<Step> {
+        let write = |writes: Vec<Write>| (!writes.is_empty()).then(|| Step::Write(place.clone(), writes));
+        let steps = [
+            write(self.settings),
+            ipset(place, self.sets),
+            iptables(place, self.rules),
+            write(self.late),
+            ip_batch(place, self.ip),
+            bridge_batch(place, self.bridge),
+        ];
+        steps.into_iter().flatten().collect()
+    }
+
+    fn unmaking(self, place: &Place) -> Vec<Step> {
+        let write = |writes: Vec<Write>| (!writes.is_empty()).then(|| Step::Write(place.clone(), writes));
+        let ip = unlinks(self.unlink).into_iter().chain(self.ip).collect();
+        let steps = [
+            bridge_batch(place, self.bridge),
+            ip_batch(place, ip),
+            iptables(place, self.rules),
+            ipset(place, self.sets),
+            write(self.late),
+            write(self.settings),
+        ];
+        let tables = self.tables.into_iter().map(Step::DropTable);
+        steps.into_iter().flatten().chain(tables).collect()
+    }
+}
+
+fn ip_batch(place: &Place, input: Vec<InputLine>) -> Option<Step> {
+    (!input.is_empty()).then(|| Step::Run(Call::batch(place, Program::Ip, &["-batch", "-"], input)))
+}
+
+fn bridge_batch(place: &Place, input: Vec<InputLine>) -> Option<Step> {
+    (!input.is_empty()).then(|| Step::Run(Call::batch(place, Program::Bridge, &["-batch", "-"], input)))
+}
+
+fn ipset(place: &Place, input: Vec<InputLine>) -> Option<Step> {
+    (!input.is_empty()).then(|| Step::Run(Call::batch(place, Program::Ipset, &["restore"], input)))
+}
+
+fn iptables(place: &Place, rules: BTreeMap<Table, Vec<(Firewall, Owner)>>) -> Option<Step> {
+    let input: Vec<InputLine> = rules.into_iter().flat_map(|(table, lines)| restore_table(table, lines)).collect();
+    let args = ["-w", "--noflush"];
+    (!input.is_empty()).then(|| Step::Run(Call::batch(place, Program::IptablesRestore, &args, input)))
+}
+
+/// One table of `iptables-restore`: what comes into being before what names it, and the other way at the end.
+fn restore_table(table: Table, lines: Vec<(Firewall, Owner)>) -> Vec<InputLine> {
+    let Some(object) = lines.first().map(|(_, object)| object.clone()) else {
+        return Vec::new();
+    };
+    let frame = |text: String| InputLine { text, object: object.clone() };
+    let mut sorted = lines;
+    sorted.sort_by_key(|(firewall, _)| firewall.rank());
+    let body = sorted.iter().map(|(firewall, object)| InputLine { text: firewall.restore(), object: object.clone() });
+    std::iter::once(frame(format!("*{table}"))).chain(body).chain([frame("COMMIT".into())]).collect()
+}
+
+/// One deletion for all: each alone would wait for the kernel to let go of it.
+fn unlinks(links: Vec<(String, Owner)>) -> Vec<InputLine> {
+    let line = |text: String, object: &Owner| InputLine { text, object: object.clone() };
+    match &links[..] {
+        [] => vec![],
+        [(device, object)] => vec![line(format!("link del dev {device}"), object)],
+        [(_, first), ..] => {
+            let regrouped =
+                links.iter().map(|(dev, owner)| line(format!("link set dev {dev} group {DOOMED_GROUP}"), owner));
+            regrouped.chain([line(format!("link del group {DOOMED_GROUP}"), first)]).collect()
+        }
+    }
+}
+
+impl Firewall {
+    /// Where it stands within its table: chains before the rules that name them.
+    fn rank(&self) -> u8 {
+        match self {
+            Firewall::DropPolicy(_) => 0,
+            Firewall::Declare(_) => 1,
+            Firewall::Append(..) => 2,
+            Firewall::Hook(..) => 3,
+            Firewall::Unhook(..) => 4,
+            Firewall::Flush(_) => 5,
+            Firewall::Delete(_) => 6,
+        }
+    }
+
+    /// The line as `iptables-restore --noflush` takes it.
+    pub fn restore(&self) -> String {
+        match self {
+            Firewall::DropPolicy(chain) => format!(":{chain} DROP [0:0]"),
+            Firewall::Declare(chain) => format!(":{chain} - [0:0]"),
+            Firewall::Append(chain, spec) => format!("-A {chain} {spec}"),
+            Firewall::Hook(from, to) => format!("-I {from} 1 -j {to}"),
+            Firewall::Unhook(from, to) => format!("-D {from} -j {to}"),
+            Firewall::Flush(chain) => format!("-F {chain}"),
+            Firewall::Delete(chain) => format!("-X {chain}"),
+        }
+    }
+}

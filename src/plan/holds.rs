@@ -1,0 +1,173 @@
+//! Whether an op already holds in what was observed.
+
+use std::collections::BTreeSet;
+
+use crate::plan::line::Place;
+use crate::plan::observed::{Observed, Seen, SeenLink, SeenRoute};
+use crate::plan::op::{Object, Op, ROUTE_PROTOCOL, UNREACHABLE_METRIC, Via, route_target};
+use crate::plan::rule::MARK;
+
+/// How an object is found in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holding {
+    /// As it should be.
+    Held,
+    /// Not there.
+    Absent,
+    /// There, but not as it should be.
+    Differs,
+    /// Something with its name that doesn't bear its mark.
+    Foreign,
+}
+
+impl Op {
+    /// Compares the op with what was observed; its place has to be among what was asked.
+    pub fn holding(&self, observed: &Observed) -> Holding {
+        match &self.object {
+            Object::Cable { ends, mtu } => ends
+                .iter()
+                .map(|end| {
+                    let link = link(observed, &end.place, end.device.as_str());
+                    self.link_holding(link, |link| link.kind == "veth" && link.mac == end.mac && link.mtu == *mtu)
+                })
+                .reduce(worse)
+                .unwrap_or(Holding::Absent),
+            _ => match observed.places.get(&self.place()) {
+                None => Holding::Absent,
+                Some(seen) => self.holding_in(seen),
+            },
+        }
+    }
+
+    fn holding_in(&self, seen: &Seen) -> Holding {
+        match &self.object {
+            Object::Namespace(_) => self.link_holding(seen.links.get("lo"), |_| true),
+            Object::Bridge { device, mac, mtu, .. } => self.link_holding(seen.links.get(device.as_str()), |link| {
+                link.kind == "bridge" && &link.mac == mac && link.mtu == *mtu
+            }),
+            Object::Sysctl(sysctl) => match seen.sysctls.get(&sysctl.key) {
+                Some(value) => held_if(value == sysctl.value),
+                None if sysctl.optional => Holding::Held,
+                None => Holding::Absent,
+            },
+            Object::Set { set, .. } => match seen.sets.get(&set.name) {
+                Some((_, entries)) => held_if(set.entries.is_empty() || set.entries.len() == entries.len()),
+                None => Holding::Absent,
+            },
+            Object::SetEntry { set, entry, .. } => {
+                present_if(seen.sets.get(set).is_some_and(|(_, entries)| entries.contains(entry)))
+            }
+            Object::Chain { table, chain, rules, .. } => match seen.chain(*table, chain) {
+                None => Holding::Absent,
+                Some(found) => {
+                    let ours = rules.iter().map(|rule| Some(rule.mark()));
+                    held_if(ours.eq(found.rules.iter().map(|rule| rule.mark.clone())))
+                }
+            },
+            Object::Jump { table, from, to, .. } => {
+                let jump = format!("-j {to}");
+                let rules = seen.chain(*table, from).map(|chain| chain.rules.as_slice()).unwrap_or_default();
+                match rules.iter().filter(|rule| rule.text == jump).count() {
+                    0 => Holding::Absent,
+                    count => held_if(count == 1 && rules[0].text == jump),
+                }
+            }
+            Object::DropPolicy { chain, .. } => {
+                let chain = seen.chain(crate::plan::rule::Table::Filter, chain);
+                present_if(chain.and_then(|chain| chain.policy.as_deref()) == Some("DROP"))
+            }
+            Object::HostTable(_) => Holding::Held,
+            Object::Port { device, bridge, .. } => match seen.links.get(device.as_str()) {
+                Some(link) => match link.master.as_deref() {
+                    None => Holding::Absent,
+                    Some(master) => held_if(master == bridge.as_str() && link.guarded),
+                },
+                None => Holding::Absent,
+            },
+            Object::Fdb { device, mac, .. } => present_if(seen.fdb.contains(&(device.to_string(), mac.clone()))),
+            Object::Address { device, address, prefix, .. } => {
+                present_if(seen.addresses.contains(&(device.to_string(), *address, *prefix)))
+            }
+            Object::Neighbour { device, address, mac, .. } => {
+                match seen.neighbours.get(&(device.to_string(), address.to_string())) {
+                    None => Holding::Absent,
+                    Some(found) => held_if(found == mac),
+                }
+            }
+            Object::Route { to, via, .. } => {
+                let target = route_target(*to);
+                let ours = seen.routes.iter().filter(|route| route.dst == target && is_ours(route));
+                match ours.map(|route| leads(route, via)).reduce(|a, b| a || b) {
+                    None => Holding::Absent,
+                    Some(right) => held_if(right),
+                }
+            }
+            Object::Group { device, group } => match seen.links.get(device.as_str()) {
+                None => Holding::Absent,
+                Some(link) => held_if(link.group == group.to_string()),
+            },
+            Object::Up { device, .. } => present_if(seen.links.get(device.as_str()).is_some_and(|link| link.up)),
+            Object::Cable { .. } => Holding::Absent,
+        }
+    }
+
+    /// A link is ours by its alias.
+    fn link_holding(&self, link: Option<&SeenLink>, is_right: impl Fn(&SeenLink) -> bool) -> Holding {
+        match link {
+            None => Holding::Absent,
+            Some(link) if link.alias != format!("{MARK}{}", self.owner) => Holding::Foreign,
+            Some(link) => held_if(is_right(link)),
+        }
+    }
+}
+
+/// The ops that don't hold.
+pub fn missing<'a>(ops: &'a [Op], observed: &Observed) -> Vec<&'a Op> {
+    ops.iter().filter(|op| op.holding(observed) != Holding::Held).collect()
+}
+
+/// The chains with our name in the host's tables, which are not ours where no VPC has an uplink.
+pub fn marked_chains(seen: &Seen) -> BTreeSet<&str> {
+    let ours = seen.chains.keys().filter(|(_, name)| name.starts_with("VPCCTL-"));
+    ours.map(|(_, name)| name.as_str()).collect()
+}
+
+fn link<'a>(observed: &'a Observed, place: &Place, device: &str) -> Option<&'a SeenLink> {
+    observed.places.get(place)?.links.get(device)
+}
+
+fn held_if(right: bool) -> Holding {
+    if right { Holding::Held } else { Holding::Differs }
+}
+
+fn present_if(present: bool) -> Holding {
+    if present { Holding::Held } else { Holding::Absent }
+}
+
+/// Of a pair's two ends, what matters for the pair.
+fn worse(one: Holding, other: Holding) -> Holding {
+    use Holding::{Absent, Differs, Foreign, Held};
+    match (one, other) {
+        (Foreign, _) | (_, Foreign) => Foreign,
+        (Held, Held) => Held,
+        (Absent, Absent) => Absent,
+        _ => Differs,
+    }
+}
+
+fn is_ours(route: &SeenRoute) -> bool {
+    route.protocol.as_deref() == Some(&ROUTE_PROTOCOL.to_string())
+        && matches!(route.table.as_deref(), None | Some("main"))
+}
+
+fn leads(route: &SeenRoute, via: &Via) -> bool {
+    match via {
+        Via::Unreachable => route.kind.as_deref() == Some("unreachable") && route.metric == Some(UNREACHABLE_METRIC),
+        Via::Gateway { gateway, device, src } => {
+            let text = |address: &std::net::Ipv4Addr| address.to_string();
+            route.gateway == Some(text(gateway))
+                && route.dev.as_deref() == Some(device.as_str())
+                && (src.is_none() || route.prefsrc == src.as_ref().map(text))
+        }
+    }
+}

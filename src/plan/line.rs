@@ -1,0 +1,89 @@
+//! One line for one tool in one place: what an [`crate::plan::op::Op`] turns into, before lines are gathered into calls.
+
+use std::fmt;
+
+use crate::model::kernel_names::{Device, Netns};
+use crate::model::owner::Owner;
+use crate::plan::rule::Table;
+
+/// Where a line runs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// The namespace that vpcctl was started in.
+    Host,
+    /// A namespace of ours.
+    Netns(Netns),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Host => f.write_str("host"),
+            Place::Netns(netns) => netns.fmt(f),
+        }
+    }
+}
+
+/// A line, where it runs and whom for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Where it runs.
+    pub place: Place,
+    /// What it changes.
+    pub change: Change,
+    /// Whom it is for: the object that an error names.
+    pub object: Owner,
+}
+
+/// A change, by the tool that makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A line of the host's first `ip -batch`, in which namespaces and links come into being, or of its last, in which they go.
+    Links(String),
+    /// A line of the place's own `ip -batch`.
+    Ip(String),
+    /// The end of a link, and so of its other end.
+    Unlink(Device),
+    /// A line of `bridge -batch`.
+    Bridge(String),
+    /// A line of `ipset restore`.
+    Set(String),
+    /// A line of `iptables-restore`.
+    Rules(Table, Firewall),
+    /// A write below `/proc/sys`.
+    Sysctl(Setting),
+    /// The end of an empty table of the host.
+    DropTable(String),
+}
+
+/// A write below `/proc/sys`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The path below `/proc/sys`.
+    pub key: String,
+    /// What is written.
+    pub value: &'static str,
+    /// A kernel without the setting is no error.
+    pub optional: bool,
+    /// Nothing is written while this other setting is 1.
+    pub unless: Option<&'static str>,
+}
+
+/// A line of `iptables-restore`, within a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Firewall {
+    /// The chain exists and is empty.
+    Declare(String),
+    /// A built-in chain drops what no rule of it accepts.
+    DropPolicy(&'static str),
+    /// A rule at the end of a chain.
+    Append(String, String),
+    /// The jump from a built-in chain to one of ours, before all other rules.
+    Hook(&'static str, String),
+    /// The end of such a jump.
+    Unhook(&'static str, String),
+    /// The chain is emptied.
+    Flush(String),
+    /// The empty chain is deleted.
+    Delete(String),
+}

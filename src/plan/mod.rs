@@ -1,0 +1,153 @@
+//! From a state to kernel objects, from two states to a plan, from a plan to the tools' own input. Pure: no process, file,
+//! clock or environment.
+
+pub mod batch;
+pub mod firewall;
+pub mod holds;
+pub mod line;
+pub mod observed;
+pub mod op;
+pub mod policy;
+pub mod reconcile;
+pub mod rule;
+pub mod script;
+pub mod topology;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::kernel_names::Netns;
+use crate::model::name::VpcName;
+use crate::model::state::State;
+use crate::plan::line::Place;
+use crate::plan::op::{Object, Op};
+
+/// What leads from one state of the kernel to another, in three parts that run in this order.
+///
+/// What is new or changed is made before what is gone is unmade, so that a changed policy has no gap: its new sets exist before
+/// its chains name them, and its old sets are destroyed when no chain does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Unmade first: what stands in the way of something that is made anew.
+    pub clear: Vec<Op>,
+    /// Made, in dependency order.
+    pub make: Vec<Op>,
+    /// Unmade, in reverse dependency order.
+    pub unmake: Vec<Op>,
+}
+
+impl Plan {
+    /// Nothing to do?
+    pub fn is_empty(&self) -> bool {
+        self.clear.is_empty() && self.make.is_empty() && self.unmake.is_empty()
+    }
+
+    /// Only removals: cut off half-way, this is finished and not undone.
+    pub fn only_unmakes(&self) -> bool {
+        self.clear.is_empty() && self.make.is_empty()
+    }
+
+    /// The number of objects that it makes or unmakes.
+    pub fn len(&self) -> usize {
+        self.clear.len() + self.make.len() + self.unmake.len()
+    }
+}
+
+/// The plan from one list of ops to another.
+pub fn diff(old: &[Op], new: &[Op]) -> Plan {
+    let before: BTreeMap<String, &Op> = old.iter().map(|op| (op.identity(), op)).collect();
+    let after: BTreeSet<String> = new.iter().map(Op::identity).collect();
+    let mut plan = Plan::default();
+    for op in new {
+        match before.get(&op.identity()) {
+            Some(same) if same.object == op.object => continue,
+            Some(other) if !op.replaces() => plan.clear.push((*other).clone()),
+            _ => {}
+        }
+        plan.make.push(op.clone());
+    }
+    plan.unmake = old.iter().rev().filter(|op| !after.contains(&op.identity())).cloned().collect();
+    plan.clear.reverse();
+    plan
+}
+
+/// The plan from one state to another: [`diff`] of their ops, computed for the VPCs that differ.
+pub fn between(old: &State, new: &State) -> Plan {
+    diff(&affected_ops(old, new), &affected_ops(new, old))
+}
+
+/// The ops of `state` that may differ from those of `other`.
+pub fn affected_ops(state: &State, other: &State) -> Vec<Op> {
+    let vpcs = state.vpcs.keys().filter(|name| differs(name, state, other));
+    let peerings = state.peerings.iter().filter(|peering| !other.peerings.contains(peering));
+    let mut ops = topology::host_ops(state);
+    ops.extend(vpcs.flat_map(|name| topology::vpc_ops(state, name)));
+    // A peering's ops depend on the CIDRs of its VPCs: while it exists, neither changes.
+    ops.extend(peerings.flat_map(|peering| topology::peering_ops(state, peering)));
+    ops
+}
+
+fn differs(name: &VpcName, one: &State, other: &State) -> bool {
+    one.vpcs.get(name) != other.vpcs.get(name)
+        || one.host.wans != other.host.wans
+        || !one.peerings_of(name).eq(other.peerings_of(name))
+}
+
+/// What goes away in a plan, and takes with it what is inside of it or on it.
+#[derive(Debug, Default)]
+pub struct Removed {
+    namespaces: BTreeSet<Netns>,
+    devices: BTreeSet<(Place, String)>,
+    sets: BTreeSet<(Place, String)>,
+}
+
+impl Removed {
+    /// The namespaces, links and sets among `ops`.
+    pub fn new(ops: &[Op]) -> Self {
+        let mut removed = Removed::default();
+        for op in ops {
+            match &op.object {
+                Object::Namespace(netns) => {
+                    removed.namespaces.insert(netns.clone());
+                }
+                Object::Cable { ends, .. } => {
+                    removed.devices.extend(ends.iter().map(|end| (end.place.clone(), end.device.to_string())));
+                }
+                Object::Bridge { device, .. } => {
+                    removed.devices.insert((op.place(), device.to_string()));
+                }
+                Object::Set { set, .. } => {
+                    removed.sets.insert((op.place(), set.name.clone()));
+                }
+                _ => {}
+            }
+        }
+        removed
+    }
+
+    /// Is the place there afterwards?
+    pub fn keeps(&self, place: &Place) -> bool {
+        match place {
+            Place::Host => true,
+            Place::Netns(netns) => !self.namespaces.contains(netns),
+        }
+    }
+
+    /// Does the object go by itself, with its namespace, device or set?
+    pub fn takes(&self, op: &Op) -> bool {
+        if matches!(op.object, Object::Namespace(_) | Object::Cable { .. }) {
+            return false;
+        }
+        let with_device = op.device().is_some_and(|device| self.devices.contains(&(op.place(), device.to_string())));
+        let with_set = match &op.object {
+            Object::SetEntry { set, .. } => self.sets.contains(&(op.place(), set.clone())),
+            _ => false,
+        };
+        // A permanent neighbour stays when a port goes: its device is the bridge.
+        with_set || with_device || !self.keeps(&op.place())
+    }
+
+    /// The namespaces that go.
+    pub fn namespaces(&self) -> &BTreeSet<Netns> {
+        &self.namespaces
+    }
+}

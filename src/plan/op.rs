@@ -1,0 +1,349 @@
+//! One object of the kernel as data, with its readings: the lines that make and unmake it, and its identity. Whether
+//! it already holds in what was observed is in [`crate::plan::holds`].
+
+use std::net::Ipv4Addr;
+
+use crate::model::cidr::Cidr;
+use crate::model::kernel_names::{Device, Netns};
+use crate::model::owner::Owner;
+use crate::plan::line::{Change, Firewall, Line, Place, Setting};
+use crate::plan::rule::{MARK, Rule, Set, Table};
+
+/// The routing protocol number that marks a route on the host as vpcctl's: `v` in ASCII, free in `/etc/iproute2/rt_protos`.
+pub const ROUTE_PROTOCOL: u8 = 118;
+
+/// The metric of the routes that refuse: behind every other.
+pub const UNREACHABLE_METRIC: u32 = 1000;
+
+/// An object and whom it is there for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Op {
+    /// Whom it is there for.
+    pub owner: Owner,
+    /// What it is.
+    pub object: Object,
+}
+
+/// An object of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Object {
+    /// A network namespace; its mark is the alias of its `lo`.
+    Namespace(Netns),
+    /// A bridge in a router.
+    Bridge { netns: Netns, device: Device, mac: String, mtu: u32 },
+    /// A veth pair.
+    Cable { ends: [End; 2], mtu: u32 },
+    /// A kernel setting.
+    Sysctl(Sysctl),
+    /// An ipset with the entries that it is made with.
+    Set { netns: Netns, set: Set },
+    /// One entry of a set that grows and shrinks.
+    SetEntry { netns: Netns, set: String, entry: String },
+    /// A chain of ours, whole.
+    Chain { place: Place, table: Table, chain: String, rules: Vec<Rule> },
+    /// The jump from a built-in chain's first rule to a chain of ours.
+    Jump { place: Place, table: Table, from: &'static str, to: String },
+    /// The DROP policy of a built-in chain in a namespace of ours.
+    DropPolicy { netns: Netns, chain: &'static str },
+    /// A table of the host that came into being with our rules and goes with them.
+    HostTable(String),
+    /// A cable's end as a guarded port of the bridge.
+    Port { netns: Netns, device: Device, bridge: Device },
+    /// The one MAC address that a guarded port may use.
+    Fdb { netns: Netns, device: Device, mac: String },
+    /// An address with its prefix length.
+    Address { place: Place, device: Device, address: Ipv4Addr, prefix: u8 },
+    /// A neighbour that no ARP packet can move.
+    Neighbour { netns: Netns, device: Device, address: Ipv4Addr, mac: String },
+    /// A route.
+    Route { place: Place, to: Cidr, via: Via },
+    /// The interface group of an uplink, by which the host's rules know it.
+    Group { device: Device, group: u32 },
+    /// An interface that is up.
+    Up { place: Place, device: Device },
+}
+
+/// One end of a veth pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// Where it is.
+    pub place: Place,
+    /// Its name there.
+    pub device: Device,
+    /// Its MAC address.
+    pub mac: String,
+}
+
+/// A kernel setting below `/proc/sys`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sysctl {
+    /// Where it is set.
+    pub place: Place,
+    /// The path below `/proc/sys`, such as `net/ipv4/ip_forward`.
+    pub key: String,
+    /// The value while it is made.
+    pub value: &'static str,
+    /// The value to put back, where it outlives us.
+    pub before: Option<&'static str>,
+    /// While this other setting is 1, somebody else needs the value too, and it is not put back.
+    pub kept_by: Option<&'static str>,
+    /// The interface that it belongs to and dies with.
+    pub device: Option<Device>,
+    /// Not every kernel has it, and where it is missing nothing is lost.
+    pub optional: bool,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Via {
+    /// To a neighbour on a device; `src` is the address that the sender takes.
+    Gateway { gateway: Ipv4Addr, device: Device, src: Option<Ipv4Addr> },
+    /// Nowhere: an ICMP error tells the sender at once.
+    Unreachable,
+}
+
+impl Op {
+    /// The operation that makes `object` for `owner`.
+    pub fn new(owner: &Owner, object: Object) -> Self {
+        Op { owner: owner.clone(), object }
+    }
+
+    /// Two ops with the same identity are about the same object of the kernel.
+    pub fn identity(&self) -> String {
+        match &self.object {
+            Object::Namespace(netns) => format!("namespace {netns}"),
+            Object::Bridge { netns, device, .. } => format!("bridge {device} in {netns}"),
+            Object::Cable { ends: [a, b], .. } => format!("veth {}@{} to {}@{}", a.device, a.place, b.device, b.place),
+            Object::Sysctl(Sysctl { place, key, .. }) => format!("sysctl {key} in {place}"),
+            Object::Set { netns, set } => format!("ipset {} in {netns}", set.name),
+            Object::SetEntry { netns, set, entry } => format!("entry {entry} of ipset {set} in {netns}"),
+            Object::Chain { place, table, chain, .. } => format!("chain {chain} of table {table} in {place}"),
+            Object::Jump { place, table, from, to } => format!("jump {from} to {to} of table {table} in {place}"),
+            Object::DropPolicy { netns, chain } => format!("policy of chain {chain} in {netns}"),
+            Object::HostTable(table) => format!("table {table} in host"),
+            Object::Port { netns, device, .. } => format!("bridge port {device} in {netns}"),
+            Object::Fdb { netns, device, mac } => format!("fdb entry {mac} on {device} in {netns}"),
+            Object::Address { place, device, address, prefix } => {
+                format!("address {address}/{prefix} on {device} in {place}")
+            }
+            Object::Neighbour { netns, address, .. } => format!("neighbour {address} in {netns}"),
+            Object::Route { place, to, .. } => format!("route to {to} in {place}"),
+            Object::Group { device, .. } => format!("group of {device} in host"),
+            Object::Up { place, device } => format!("link state of {device} in {place}"),
+        }
+    }
+
+    /// The namespace or host that has to be entered to make or see it.
+    pub fn place(&self) -> Place {
+        match &self.object {
+            Object::Namespace(netns)
+            | Object::Bridge { netns, .. }
+            | Object::Set { netns, .. }
+            | Object::SetEntry { netns, .. }
+            | Object::DropPolicy { netns, .. }
+            | Object::Port { netns, .. }
+            | Object::Fdb { netns, .. }
+            | Object::Neighbour { netns, .. } => Place::Netns(netns.clone()),
+            Object::Cable { ends: [a, _], .. } => a.place.clone(),
+            Object::Sysctl(Sysctl { place, .. })
+            | Object::Chain { place, .. }
+            | Object::Jump { place, .. }
+            | Object::Address { place, .. }
+            | Object::Route { place, .. }
+            | Object::Up { place, .. } => place.clone(),
+            Object::HostTable(_) | Object::Group { .. } => Place::Host,
+        }
+    }
+
+    /// The device whose end ends this object too.
+    pub fn device(&self) -> Option<&Device> {
+        match &self.object {
+            Object::Port { device, .. }
+            | Object::Fdb { device, .. }
+            | Object::Address { device, .. }
+            | Object::Neighbour { device, .. }
+            | Object::Route { via: Via::Gateway { device, .. }, .. }
+            | Object::Group { device, .. }
+            | Object::Up { device, .. } => Some(device),
+            Object::Sysctl(sysctl) => sysctl.device.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Can one line turn another object of this identity into this one?
+    pub fn replaces(&self) -> bool {
+        !matches!(
+            self.object,
+            Object::Namespace(_)
+                | Object::Bridge { .. }
+                | Object::Cable { .. }
+                | Object::Set { .. }
+                | Object::HostTable(_)
+        )
+    }
+
+    /// The lines that make it.
+    pub fn make(&self) -> Vec<Line> {
+        let line = |place: &Place, change: Change| Line { place: place.clone(), change, object: self.owner.clone() };
+        let host = |words: String| line(&Place::Host, Change::Links(words));
+        let inside = |netns: &Netns, change: Change| line(&Place::Netns(netns.clone()), change);
+        match &self.object {
+            Object::Namespace(netns) => {
+                let alias = Change::Ip(format!("link set dev lo alias {MARK}{}", self.owner));
+                vec![host(format!("netns add {netns}")), inside(netns, alias)]
+            }
+            Object::Bridge { netns, device, mac, mtu } => {
+                let mark = self.mark(&Place::Netns(netns.clone()), device);
+                let add = format!(
+                    "link add name {device} netns {netns} mtu {mtu} address {mac} type bridge mcast_snooping 0"
+                );
+                std::iter::once(host(add)).chain(mark).collect()
+            }
+            Object::Cable { ends: [a, b], mtu } => {
+                let add = format!("link add {} mtu {mtu} type veth peer {} mtu {mtu}", a.words(), b.words());
+                let marks = [a, b].map(|end| self.mark(&end.place, &end.device));
+                std::iter::once(host(add)).chain(marks.into_iter().flatten()).collect()
+            }
+            Object::Sysctl(sysctl) => vec![line(&sysctl.place, sysctl.set(sysctl.value, None))],
+            Object::Set { netns, set } => {
+                let create = Change::Set(format!("create {} {}", set.name, set.kind));
+                let adds = set.entries.iter().map(|entry| Change::Set(format!("add {} {entry}", set.name)));
+                std::iter::once(create).chain(adds).map(|change| inside(netns, change)).collect()
+            }
+            Object::SetEntry { netns, set, entry } => {
+                vec![inside(netns, Change::Set(format!("add {set} {entry} -exist")))]
+            }
+            Object::Chain { place, table, chain, rules } => {
+                let declare = Firewall::Declare(chain.clone());
+                let appends = rules.iter().map(|rule| Firewall::Append(chain.clone(), rule.spec()));
+                std::iter::once(declare).chain(appends).map(|f| line(place, Change::Rules(*table, f))).collect()
+            }
+            Object::Jump { place, table, from, to } => {
+                vec![line(place, Change::Rules(*table, Firewall::Hook(from, to.clone())))]
+            }
+            Object::DropPolicy { netns, chain } => {
+                vec![inside(netns, Change::Rules(Table::Filter, Firewall::DropPolicy(chain)))]
+            }
+            Object::HostTable(_) => vec![],
+            Object::Port { netns, device, bridge } => {
+                let guard = "isolated on locked on learning off flood off mcast_flood off bcast_flood off";
+                let lines = [
+                    format!("link set dev {device} master {bridge}"),
+                    format!("link set dev {device} type bridge_slave {guard}"),
+                ];
+                lines.into_iter().map(|words| inside(netns, Change::Ip(words))).collect()
+            }
+            Object::Fdb { netns, device, mac } => {
+                vec![inside(netns, Change::Bridge(format!("fdb replace {mac} dev {device} master static")))]
+            }
+            Object::Address { place, device, address, prefix } => {
+                vec![line(
+                    place,
+                    Change::Ip(format!("addr replace {} dev {device}", with_broadcast(*address, *prefix))),
+                )]
+            }
+            Object::Neighbour { netns, device, address, mac } => {
+                let words = format!("neigh replace {address} lladdr {mac} dev {device} nud permanent");
+                vec![inside(netns, Change::Ip(words))]
+            }
+            Object::Route { place, to, via } => {
+                vec![line(place, Change::Ip(format!("route replace {}", via.words(*to))))]
+            }
+            Object::Group { device, group } => {
+                vec![line(&Place::Host, Change::Ip(format!("link set dev {device} group {group}")))]
+            }
+            Object::Up { place, device } => vec![line(place, Change::Ip(format!("link set dev {device} up")))],
+        }
+    }
+
+    /// The lines that unmake it, in a place that stays. What goes with its namespace or device has none of its own.
+    pub fn unmake(&self, stays: &dyn Fn(&Place) -> bool) -> Vec<Line> {
+        let line = |place: &Place, change: Change| Line { place: place.clone(), change, object: self.owner.clone() };
+        let inside = |netns: &Netns, change: Change| vec![line(&Place::Netns(netns.clone()), change)];
+        match &self.object {
+            Object::Namespace(netns) => vec![line(&Place::Host, Change::Links(format!("netns del {netns}")))],
+            Object::Bridge { netns, device, .. } => inside(netns, Change::Ip(format!("link del dev {device}"))),
+            Object::Cable { ends, .. } => {
+                let end = ends.iter().find(|end| stays(&end.place));
+                end.map(|end| line(&end.place, Change::Unlink(end.device.clone()))).into_iter().collect()
+            }
+            Object::Sysctl(sysctl) => {
+                let set = |before| line(&sysctl.place, sysctl.set(before, sysctl.kept_by));
+                sysctl.before.map(set).into_iter().collect()
+            }
+            Object::Set { netns, set } => inside(netns, Change::Set(format!("destroy {}", set.name))),
+            Object::SetEntry { netns, set, entry } => inside(netns, Change::Set(format!("del {set} {entry} -exist"))),
+            Object::Chain { place, table, chain, .. } => {
+                [Firewall::Flush(chain.clone()), Firewall::Delete(chain.clone())]
+                    .map(|f| line(place, Change::Rules(*table, f)))
+                    .into()
+            }
+            Object::Jump { place, table, from, to } => {
+                vec![line(place, Change::Rules(*table, Firewall::Unhook(from, to.clone())))]
+            }
+            Object::HostTable(table) => vec![line(&Place::Host, Change::DropTable(table.clone()))],
+            Object::Fdb { netns, device, mac } => {
+                inside(netns, Change::Bridge(format!("fdb del {mac} dev {device} master static")))
+            }
+            Object::Address { place, device, address, prefix } => {
+                vec![line(place, Change::Ip(format!("addr del {address}/{prefix} dev {device}")))]
+            }
+            Object::Neighbour { netns, device, address, .. } => {
+                inside(netns, Change::Ip(format!("neigh del {address} dev {device}")))
+            }
+            Object::Route { place, to, via } => vec![line(place, Change::Ip(format!("route del {}", via.words(*to))))],
+            Object::Port { netns, device, .. } => inside(netns, Change::Ip(format!("link set dev {device} nomaster"))),
+            Object::Up { place, device } => vec![line(place, Change::Ip(format!("link set dev {device} down")))],
+            Object::DropPolicy { .. } | Object::Group { .. } => vec![],
+        }
+    }
+
+    /// What says that a device is ours, and its full name where it was shortened.
+    fn mark(&self, place: &Place, device: &Device) -> Vec<Line> {
+        let alias = format!("link set dev {device} alias {MARK}{}", self.owner);
+        let altname = device.altname().map(|full| format!("link property add dev {device} altname {full}"));
+        let line = |words| Line { place: place.clone(), change: Change::Ip(words), object: self.owner.clone() };
+        std::iter::once(alias).chain(altname).map(line).collect()
+    }
+}
+
+impl End {
+    /// Name, place and MAC address as `ip link add` takes them.
+    fn words(&self) -> String {
+        let netns = match &self.place {
+            Place::Host => String::new(),
+            Place::Netns(netns) => format!(" netns {netns}"),
+        };
+        format!("name {}{netns} address {}", self.device, self.mac)
+    }
+}
+
+impl Sysctl {
+    fn set(&self, value: &'static str, unless: Option<&'static str>) -> Change {
+        Change::Sysctl(Setting { key: self.key.clone(), value, optional: self.optional, unless })
+    }
+}
+
+impl Via {
+    /// The route as `ip route` takes it.
+    pub fn words(&self, to: Cidr) -> String {
+        match self {
+            // A subnet as large as its VPC has a route to the same addresses: this one is the last resort.
+            Via::Unreachable => format!("unreachable {to} proto {ROUTE_PROTOCOL} metric {UNREACHABLE_METRIC}"),
+            Via::Gateway { gateway, device, src } => {
+                let src = src.map(|src| format!(" src {src}")).unwrap_or_default();
+                format!("{} via {gateway} dev {device} proto {ROUTE_PROTOCOL}{src}", route_target(to))
+            }
+        }
+    }
+}
+
+/// `default` is how `ip` writes 0.0.0.0/0.
+pub fn route_target(to: Cidr) -> String {
+    if to == Cidr::ANY { "default".into() } else { to.to_string() }
+}
+
+/// A /31 and a /32 have no broadcast address.
+fn with_broadcast(address: Ipv4Addr, prefix: u8) -> String {
+    if prefix >= 31 { format!("{address}/{prefix}") } else { format!("{address}/{prefix} brd +") }
+}

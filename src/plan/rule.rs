@@ -1,0 +1,92 @@
+//! Firewall data: tables, chains, rules and sets, as the kernel's tools spell them.
+//!
+//! A rule doesn't read back as it was written (`/32` and `-m tcp` appear), so each one bears a mark: a hash of its
+//! own text in its comment. What is in the kernel is compared by these marks, in order, never by text.
+
+use std::fmt;
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
+
+/// The word that every comment and link alias of ours begins with.
+pub const MARK: &str = "vpcctl:";
+
+/// An iptables table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// Before connection tracking: who may send at all.
+    Raw,
+    /// Address translation.
+    Nat,
+    /// Accept, drop, reject.
+    Filter,
+    /// After `filter`: here the packets that it accepted are seen.
+    Security,
+}
+
+impl Table {
+    /// The name that `-t` takes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Table::Raw => "raw",
+            Table::Nat => "nat",
+            Table::Filter => "filter",
+            Table::Security => "security",
+        }
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One rule: what stands after `-A CHAIN`, and what it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    matches: String,
+    target: String,
+    purpose: String,
+}
+
+impl Rule {
+    /// A rule from its matches (`-p tcp -m tcp --dport 80`), its target with options (`-j ACCEPT`), and a few words on what it
+    /// is for: text of ours or names, never free text of a user's.
+    pub fn new(matches: impl Into<String>, target: impl Into<String>, purpose: impl Into<String>) -> Self {
+        Rule { matches: matches.into(), target: target.into(), purpose: purpose.into() }
+    }
+
+    /// The mark that its comment bears: eight hexadecimal digits.
+    pub fn mark(&self) -> String {
+        format!("{:08x}", stable_hash(&[&self.matches, &self.target]) as u32)
+    }
+
+    /// The rule as `iptables` and `iptables-restore` take it, after `-A CHAIN`.
+    pub fn spec(&self) -> String {
+        let space = if self.matches.is_empty() { "" } else { " " };
+        let Rule { matches, target, purpose } = self;
+        format!("{matches}{space}-m comment --comment \"{MARK}{} {purpose}\" {target}", self.mark())
+    }
+}
+
+/// An ipset: its name (at most 31 characters), its type with options, its entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    /// The name, derived from the content where the set never changes.
+    pub name: String,
+    /// Type and options as after `create NAME`, such as `hash:net,port maxelem 65536`.
+    pub kind: String,
+    /// The entries in the set's own spelling.
+    pub entries: Vec<String>,
+}
+
+/// A hash that is the same in every build and on every machine.
+pub fn stable_hash(parts: &[&str]) -> u64 {
+    let mut hasher = SipHasher13::new();
+    for part in parts {
+        hasher.write(part.as_bytes());
+        hasher.write_u8(0xff);
+    }
+    hasher.finish()
+}

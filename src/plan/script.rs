@@ -1,0 +1,121 @@
+//! A plan as a shell script: plain `ip` and `iptables` lines which, piped into `sh -e`, do what the plan does.
+
+use crate::plan::Plan;
+use crate::plan::batch::{self, Call, Program, Step, Write};
+use crate::plan::line::{Place, Setting};
+
+/// The script for a plan, with a comment for each object that the lines are for.
+pub fn script(plan: &Plan) -> String {
+    let mut text = String::from("#!/bin/sh -e\n");
+    let mut purpose = String::new();
+    for step in batch::steps(plan).iter().flat_map(batch::Steps::iter) {
+        for (object, line) in step_lines(step) {
+            if object != purpose {
+                text.push_str(&format!("\n# {object}\n"));
+                purpose = object;
+            }
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Whom each line of a step is for, and the line.
+pub fn step_lines(step: &Step) -> Vec<(String, String)> {
+    match step {
+        Step::Run(call) => call_lines(call),
+        Step::Write(place, writes) => {
+            writes.iter().map(|write| (write.object.describe(), write_line(place, write))).collect()
+        }
+        Step::EndProcesses(namespaces) => {
+            let line = |netns| format!("ip netns pids {netns} 2>/dev/null | xargs -r kill || true");
+            namespaces.iter().map(|netns| ("processes in what goes away".to_owned(), line(netns))).collect()
+        }
+        Step::DropTable(table) => {
+            let in_use = format!("iptables-save -t {table} | grep -q -e '^-A' -e '^:[^ ]* [^A]'");
+            vec![("the host's part".to_owned(), format!("{in_use} || nft delete table ip {table}"))]
+        }
+    }
+}
+
+/// The command as it is started, on one line, its input left out: what `-v` shows.
+pub fn command_line(call: &Call) -> String {
+    let enter = match &call.place {
+        Place::Host => String::new(),
+        Place::Netns(netns) => format!("ip netns exec {netns} "),
+    };
+    format!("{enter}{} {}", call.program.as_str(), call.args.join(" ")).trim_end().to_owned()
+}
+
+/// A setting as a shell line.
+pub fn write_line(place: &Place, write: &Write) -> String {
+    let Setting { key, value, optional, unless } = &write.setting;
+    let path = format!("/proc/sys/{key}");
+    let mut line = format!("echo {value} > {path}");
+    if *optional {
+        line = format!("test ! -e {path} || {line}");
+    }
+    if let Some(other) = unless {
+        line = format!("grep -q 1 /proc/sys/{other} || {line}");
+    }
+    match place {
+        Place::Host => line,
+        Place::Netns(netns) => format!("ip netns exec {netns} sh -c '{line}'"),
+    }
+}
+
+/// The lines of a call as single commands: what its input says, one by one.
+pub fn call_lines(call: &Call) -> Vec<(String, String)> {
+    if call.input.is_empty() {
+        return vec![("look".into(), command_line(call))];
+    }
+    let mut table = String::new();
+    let mut lines = Vec::new();
+    for line in &call.input {
+        let text = &line.text;
+        let command = match call.program {
+            Program::Ip => format!("ip{} {text}", option(&call.place)),
+            Program::Bridge => format!("bridge{} {text}", option(&call.place)),
+            Program::Ipset => format!("{}ipset {text}", enter(&call.place)),
+            Program::IptablesRestore => match text.strip_prefix('*') {
+                Some(name) => {
+                    table = name.to_owned();
+                    continue;
+                }
+                None if text == "COMMIT" => continue,
+                None => iptables_line(&call.place, &table, text),
+            },
+            _ => format!("{}{} {text}", enter(&call.place), call.program.as_str()),
+        };
+        lines.push((line.object.describe(), command));
+    }
+    lines
+}
+
+/// A line of `iptables-restore` as `iptables` takes it.
+fn iptables_line(place: &Place, table: &str, text: &str) -> String {
+    let iptables = format!("{}iptables -w -t {table}", enter(place));
+    match text.strip_prefix(':').map(|rest| rest.split(' ').collect::<Vec<_>>()) {
+        Some(words) if words.len() == 3 && words[1] == "-" => {
+            let chain = words[0];
+            format!("{iptables} -N {chain} 2>/dev/null || {iptables} -F {chain}")
+        }
+        Some(words) if words.len() == 3 => format!("{iptables} -P {} {}", words[0], words[1]),
+        _ => format!("{iptables} {text}"),
+    }
+}
+
+fn option(place: &Place) -> String {
+    match place {
+        Place::Host => String::new(),
+        Place::Netns(netns) => format!(" -n {netns}"),
+    }
+}
+
+fn enter(place: &Place) -> String {
+    match place {
+        Place::Host => String::new(),
+        Place::Netns(netns) => format!("ip netns exec {netns} "),
+    }
+}

@@ -1,0 +1,97 @@
+//! The sandbox's two network namespaces: its host, which it starts in, and its internet.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::error::{Failure, Kind, Result};
+
+/// The internet's address on the link to the host: the host's default route.
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+/// The name server in the sandbox's /etc/resolv.conf.
+pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 53);
+/// The first address of the internet, a /24 of which every address answers.
+pub const INTERNET: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 0);
+
+/// Where `ip` is looked for: places only root can write to, unlike `$PATH`.
+const TRUSTED_PLACES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+const HOST: &str = "\
+link set dev lo up
+netns add internet
+link add name eth0 mtu 1500 type veth peer name eth0 mtu 1500 netns internet
+address add 198.51.100.10/24 dev eth0
+link set dev eth0 up
+route add default via 198.51.100.1 dev eth0
+";
+
+// The local route makes every address of the range the internet's own, without an `address add` for each.
+const INTERNET_SIDE: &str = "\
+link set dev lo up
+address add 198.51.100.1/24 dev eth0
+link set dev eth0 up
+route add local 203.0.113.0/24 dev lo
+";
+
+/// Fails if a tool that the sandbox needs is missing.
+pub fn find_tools() -> Result<()> {
+    ip().map(|_| ())
+}
+
+/// Makes the internet's namespace and the host's side of the link to it.
+pub fn build_host() -> Result<()> {
+    // New namespaces take `ip_forward` from the real host: the sandbox shall not depend on it.
+    set_forwarding("0")?;
+    batch("host", HOST)
+}
+
+/// Moves this thread, and those it starts, into the internet's namespace.
+pub fn enter_internet() -> Result<()> {
+    let failure = |e: std::io::Error| Failure::new(Kind::Failed, format!("cannot enter namespace `internet`: {e}"));
+    let namespace = File::open("/run/netns/internet").map_err(failure)?;
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|e| failure(e.into()))
+}
+
+/// Sets up the internet's side; this process is in its namespace.
+pub fn build_internet() -> Result<()> {
+    // A router says at once that an address is unreachable, where a mere host would drop the packet in silence.
+    set_forwarding("1")?;
+    batch("internet", INTERNET_SIDE)
+}
+
+fn set_forwarding(value: &str) -> Result<()> {
+    let path = "/proc/sys/net/ipv4/ip_forward";
+    fs::write(path, value).map_err(|e| Failure::new(Kind::Host, format!("cannot write {value} to `{path}`: {e}")))
+}
+
+/// Runs `lines` in one `ip -batch`, in this process's namespace.
+fn batch(part: &str, lines: &str) -> Result<()> {
+    let failure = |why: String| Failure::new(Kind::Host, format!("cannot build the sandbox's {part}: {why}"));
+    let output = run(ip()?, lines).map_err(|e| failure(e.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(failure(said.trim().replace('\n', "; ")).hint("the kernel needs veth and network namespaces: `modprobe veth`"))
+}
+
+fn run(mut ip: Command, lines: &str) -> std::io::Result<Output> {
+    let mut child = ip.args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(lines.as_bytes())?;
+    }
+    child.wait_with_output()
+}
+
+fn ip() -> Result<Command> {
+    let place = TRUSTED_PLACES.iter().map(|place| Path::new(place).join("ip")).find(|path| path.is_file());
+    place.map(Command::new).ok_or_else(|| {
+        Failure::new(Kind::Host, format!("`ip` is in none of {}", TRUSTED_PLACES.join(", ")))
+            .hint("install iproute2: `apt install iproute2`, `dnf install iproute`")
+    })
+}
