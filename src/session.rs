@@ -17,6 +17,9 @@ use crate::plan::{self, Plan, batch, reconcile, script, topology};
 use crate::store::{Lock, Store};
 use crate::ui::Ui;
 
+/// How often the kernel is looked at anew before what it refuses is an error.
+const CONVERGE_ATTEMPTS: usize = 4;
+
 /// What a command works with.
 pub struct Session<'a> {
     /// Where the state lives.
@@ -31,6 +34,13 @@ pub struct Session<'a> {
     pub command: String,
     /// Set by a signal that asks the command to end.
     pub interrupted: &'a AtomicBool,
+}
+
+/// A plan that nothing foreign is in the way of.
+struct Checked {
+    plan: Plan,
+    /// It also makes again what was removed behind vpcctl's back.
+    heals: bool,
 }
 
 /// What came of a change.
@@ -75,10 +85,11 @@ impl Session<'_> {
         if old == new {
             return self.heal(&lock, subject, old);
         }
-        let plan = self.checked_plan(&old, &new)?;
+        let Checked { plan, heals } = self.checked_plan(&old, &new)?;
         self.store.begin(&lock, &self.command, &new)?;
-        if let Err(error) = self.run(&plan) {
-            self.settle(&lock, &old, &new, &plan, error)?;
+        if let Err(error) = self.run(&plan, self.interrupted) {
+            let forward = plan.only_unmakes() || (heals && !error.interrupted);
+            self.settle(&lock, &old, &new, forward, error)?;
         }
         self.store.commit(&lock)?;
         if self.interrupted.load(Ordering::Relaxed) {
@@ -106,25 +117,25 @@ impl Session<'_> {
             let ops = subject.ops(&new);
             reconcile::plan(&ops, &[], &self.look(&ops)?)
         } else {
-            self.checked_plan(&old, &new)?
+            self.checked_plan(&old, &new)?.plan
         };
         self.ui.data(&script::script(&plan));
         Ok(Outcome { old, new, healed: 0, dry_run: true })
     }
 
     /// The plan from one state to the next, refused where something that isn't vpcctl's is in the way.
-    fn checked_plan(&self, old: &State, new: &State) -> Result<Plan> {
+    fn checked_plan(&self, old: &State, new: &State) -> Result<Checked> {
         let plan = plan::between(old, new);
         let suspicious = plan.make.iter().any(|op| is_in_the_way(op, old)) || lost_place(&plan);
         if !suspicious {
-            return Ok(plan);
+            return Ok(Checked { plan, heals: false });
         }
         let (before, after) = (plan::affected_ops(old, new), plan::affected_ops(new, old));
         let observed = self.look(before.iter().chain(&after))?;
         for op in plan.make.iter().filter(|op| !before.contains(op)) {
             refuse_foreign(op, &observed)?;
         }
-        Ok(reconcile::plan(&after, &before, &observed))
+        Ok(Checked { plan: reconcile::plan(&after, &before, &observed), heals: lost_place(&plan) })
     }
 
     /// What the state says of `subject` and the kernel lacks.
@@ -138,8 +149,8 @@ impl Session<'_> {
         let healed = plan.make.len();
         if healed > 0 {
             self.store.begin(lock, &self.command, &state)?;
-            if let Err(error) = self.run(&plan) {
-                return Err(failure(&error).hint("nothing else was changed; run the command again"));
+            if self.run(&plan, self.interrupted).is_err() {
+                self.converge(&ops, &[])?;
             }
             self.store.commit(lock)?;
         }
@@ -155,17 +166,36 @@ impl Session<'_> {
         self.look(ops)
     }
 
-    fn run(&self, plan: &Plan) -> Result<(), StepError> {
-        self.run_until(plan, self.interrupted)
+    fn run(&self, plan: &Plan, interrupted: &AtomicBool) -> Result<(), StepError> {
+        let before = |step: &batch::Step| self.ui.step(step);
+        let host = Host { before: &before, interrupted };
+        batch::steps(plan).iter().try_for_each(|steps| host.apply(steps))
     }
 
-    /// After a failure: a removal is finished, everything else is undone. Returns only where the new state holds.
-    fn settle(&self, lock: &Lock, old: &State, new: &State, plan: &Plan, error: StepError) -> Result<()> {
-        let forward = plan.only_unmakes();
-        let settled = if forward { self.force(old, new, &error) } else { self.force(new, old, &error) };
+    /// Makes the kernel have `wanted` and not `unwanted`, whatever it has now. Doesn't stop for a signal.
+    ///
+    /// The kernel ends what was in a deleted namespace some time after: what was seen may be gone when it is its turn. So
+    /// a failure leads to another look.
+    fn converge(&self, wanted: &[Op], unwanted: &[Op]) -> Result<()> {
+        let mut attempts = 1;
+        loop {
+            let plan = reconcile::plan(wanted, unwanted, &self.look(wanted.iter().chain(unwanted))?);
+            match self.run(&plan, &AtomicBool::new(false)) {
+                Ok(()) => return Ok(()),
+                Err(error) if attempts == CONVERGE_ATTEMPTS => return Err(failure(&error)),
+                Err(_) => attempts += 1,
+            }
+        }
+    }
+
+    /// After a failure: goes on `forward` where that is sensible, and undoes everything otherwise. Returns only where the new
+    /// state holds.
+    fn settle(&self, lock: &Lock, old: &State, new: &State, forward: bool, error: StepError) -> Result<()> {
+        if forward && self.force(old, new, &error).is_ok() {
+            return Ok(());
+        }
         let cause = failure(&error);
-        match settled {
-            Ok(()) if forward => Ok(()),
+        match self.force(new, old, &error) {
             Ok(()) => {
                 self.store.abandon(lock)?;
                 Err(Failure { hint: cause.hint.or(Some("what the command had done was undone".into())), ..cause })
@@ -178,20 +208,12 @@ impl Session<'_> {
         }
     }
 
-    /// Makes `wanted` true whatever is half-made between it and `other`. Doesn't stop for a signal.
+    /// Makes `wanted` true whatever is half-made between it and `other`.
     fn force(&self, other: &State, wanted: &State, cause: &StepError) -> Result<()> {
         let (after, mut before) = (plan::affected_ops(wanted, other), plan::affected_ops(other, wanted));
         // What couldn't be made because it was there already is somebody else's.
         before.retain(|op| !is_made_by(op, cause));
-        let observed = self.look(after.iter().chain(&before))?;
-        let plan = reconcile::plan(&after, &before, &observed);
-        self.run_until(&plan, &AtomicBool::new(false)).map_err(|error| failure(&error))
-    }
-
-    fn run_until(&self, plan: &Plan, interrupted: &AtomicBool) -> Result<(), StepError> {
-        let before = |step: &batch::Step| self.ui.step(step);
-        let host = Host { before: &before, interrupted };
-        batch::steps(plan).iter().try_for_each(|steps| host.apply(steps))
+        self.converge(&after, &before)
     }
 
     /// The state, after whatever a command that was cut off left half-made is finished or undone.

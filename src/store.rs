@@ -204,7 +204,8 @@ impl Store {
     fn failure(&self, verb: &str, path: &Path, error: &io::Error) -> Failure {
         let failure = Failure::new(Kind::State, format!("cannot {verb} `{}`: {error}", path.display()));
         match error.kind() {
-            io::ErrorKind::PermissionDenied => failure.hint("run it with sudo, or try it without root: vpcctl sandbox"),
+            io::ErrorKind::PermissionDenied => Failure { kind: Kind::Privilege, ..failure }
+                .hint("run it with sudo, or try it without root: vpcctl sandbox"),
             io::ErrorKind::StorageFull => failure.hint("make room on the disk; nothing was changed"),
             _ => failure.hint("--state-dir or VPCCTL_STATE_DIR names another directory"),
         }

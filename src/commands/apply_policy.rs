@@ -36,13 +36,11 @@ pub struct ApplyPolicy {
 
 impl ApplyPolicy {
     fn target_and_file(&self) -> Result<(Target, PathBuf)> {
-        let by_flags = self.path.vpc.is_some();
         let (path, file) = match self.words.split_last() {
             Some((file, path)) if self.policy.is_none() => (path, Some(PathBuf::from(file))),
             _ => (&self.words[..], None),
         };
-        let target = if by_flags { self.path.target(path)? } else { self.path.target(path)? };
-        Ok((target, one("policy file", file, self.policy.clone())?))
+        Ok((self.path.target(path)?, one("policy file", file, self.policy.clone())?))
     }
 
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use crate::model::hash::stable_hash;
 use crate::model::name::{IfName, Name, VpcName};
 use crate::model::owner::Owner;
 use crate::model::state::State;
-use crate::plan::rule::stable_hash;
 
 /// The name of a network namespace: a file below `/run/netns`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,6 +3,7 @@
 pub mod cidr;
 pub mod edit;
 pub mod facts;
+pub mod hash;
 pub mod kernel_names;
 pub mod name;
 pub mod owner;

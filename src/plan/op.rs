@@ -26,6 +26,7 @@ pub struct Op {
 
 /// An object of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are named for what they are")]
 pub enum Object {
     /// A network namespace; its mark is the alias of its `lo`.
     Namespace(Netns),
@@ -95,6 +96,7 @@ pub struct Sysctl {
 
 /// Where a route leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are named for what they are")]
 pub enum Via {
     /// To a neighbour on a device; `src` is the address that the sender takes.
     Gateway { gateway: Ipv4Addr, device: Device, src: Option<Ipv4Addr> },

@@ -4,9 +4,8 @@
 //! own text in its comment. What is in the kernel is compared by these marks, in order, never by text.
 
 use std::fmt;
-use std::hash::Hasher;
 
-use siphasher::sip::SipHasher13;
+use crate::model::hash::stable_hash;
 
 /// The word that every comment and link alias of ours begins with.
 pub const MARK: &str = "vpcctl:";
@@ -79,14 +78,4 @@ pub struct Set {
     pub kind: String,
     /// The entries in the set's own spelling.
     pub entries: Vec<String>,
-}
-
-/// A hash that is the same in every build and on every machine.
-pub fn stable_hash(parts: &[&str]) -> u64 {
-    let mut hasher = SipHasher13::new();
-    for part in parts {
-        hasher.write(part.as_bytes());
-        hasher.write_u8(0xff);
-    }
-    hasher.finish()
 }

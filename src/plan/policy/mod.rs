@@ -26,8 +26,9 @@ mod tracer;
 use std::fmt::Write;
 
 use crate::model::cidr::Cidr;
+use crate::model::hash::stable_hash;
 use crate::model::policy::{Action, Direction, Policy, Protocol, RuleList};
-use crate::plan::rule::{Rule, Set, Table, stable_hash};
+use crate::plan::rule::{Rule, Set, Table};
 
 /// Packets that arrive; jumped to from `INPUT`, in `filter` and, where there is a policy, in `security`.
 pub const INPUT: &str = "VPCCTL-INPUT";

@@ -17,8 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::nets::Nets;
 use super::{Limits, Line, Peer, Span};
 use crate::model::cidr::Cidr;
+use crate::model::hash::stable_hash;
 use crate::model::policy::{Action, Direction, Ports, Protocol, Rule, RuleList};
-use crate::plan::rule::{Set, stable_hash};
+use crate::plan::rule::Set;
 
 const ACTIONS: [Action; 3] = [Action::Allow, Action::Deny, Action::Reject];
 
