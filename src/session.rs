@@ -1,6 +1,7 @@
 //! The only choreography: lock and load, edit, plan, show or apply, commit. Every command that changes something is an edit
 //! handed to [`Session::change`].
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -101,8 +102,9 @@ impl Session<'_> {
 
     /// What an edit has to know of the host.
     pub fn facts(&self, state: &State) -> Result<HostFacts> {
-        let first_uplink = state.vpcs.values().all(|vpc| vpc.uplink.is_none());
-        facts::gather(first_uplink)
+        // Whether a table is there matters when the first rule goes into it.
+        let first_rules = state.host.wans.is_empty() || state.vpcs.values().all(|vpc| vpc.uplink.is_none());
+        facts::gather(first_rules)
     }
 
     /// The dry run: the plan as a script on stdout.
@@ -126,8 +128,9 @@ impl Session<'_> {
     /// The plan from one state to the next, refused where something that isn't vpcctl's is in the way.
     fn checked_plan(&self, old: &State, new: &State) -> Result<Checked> {
         let plan = plan::between(old, new);
-        let suspicious = plan.make.iter().any(|op| is_in_the_way(op, old)) || lost_place(&plan);
-        if !suspicious {
+        let before: BTreeSet<String> = topology::host_ops(old).iter().map(Op::identity).collect();
+        let in_the_way = |op: &Op| is_in_the_way(op) || (!before.contains(&op.identity()) && is_foreign_chain(op, new));
+        if !plan.make.iter().any(in_the_way) && !lost_place(&plan) {
             return Ok(Checked { plan, heals: false });
         }
         let (before, after) = (plan::affected_ops(old, new), plan::affected_ops(new, old));
@@ -168,7 +171,8 @@ impl Session<'_> {
 
     fn run(&self, plan: &Plan, interrupted: &AtomicBool) -> Result<(), StepError> {
         let before = |step: &batch::Step| self.ui.step(step);
-        let host = Host { before: &before, interrupted };
+        let note = |text: &str| self.ui.note(text);
+        let host = Host { before: &before, note: &note, interrupted };
         batch::steps(plan).iter().try_for_each(|steps| host.apply(steps))
     }
 
@@ -268,15 +272,20 @@ impl Subject {
 }
 
 /// Is there, under the name of something that is about to be made, something already?
-fn is_in_the_way(op: &Op, old: &State) -> bool {
+fn is_in_the_way(op: &Op) -> bool {
     match &op.object {
         Object::Namespace(netns) => namespace::has_file(netns),
-        Object::Cable { ends, .. } => ends.iter().any(|end| {
-            end.place == Place::Host
-                && std::path::Path::new("/proc/sys/net/ipv4/conf").join(end.device.as_str()).exists()
-        }),
-        // The host's first rules: whatever bears their names is looked at.
-        Object::Chain { place: Place::Host, .. } => old.vpcs.values().all(|vpc| vpc.uplink.is_none()),
+        Object::Cable { ends, .. } => {
+            ends.iter().any(|end| end.place == Place::Host && namespace::has_link(end.device.as_str()))
+        }
+        _ => false,
+    }
+}
+
+/// May a chain of the host's that is about to be made exist already? Not in a table that comes into being with it.
+fn is_foreign_chain(op: &Op, new: &State) -> bool {
+    match &op.object {
+        Object::Chain { place: Place::Host, table, .. } => !new.host.own_tables.contains(table.as_str()),
         _ => false,
     }
 }

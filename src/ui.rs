@@ -85,6 +85,13 @@ impl Ui {
         }
     }
 
+    /// Shows a command that is about to run, if asked to.
+    pub fn command(&self, line: &str) {
+        if self.verbose {
+            self.say(&format!("+ {line}"));
+        }
+    }
+
     /// From now on the action log goes to this file.
     pub fn log_to(&self, path: &Path) {
         log::open(path);

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::Args;
 
 use crate::host::{privilege, run};
+use crate::log;
 use crate::model::kernel_names;
 use crate::model::owner::Target;
 use crate::session::Session;
@@ -34,6 +35,15 @@ impl Exec {
         };
         let enter = ["netns", "exec", netns.as_str()].map(OsString::from);
         let args: Vec<OsString> = enter.into_iter().chain(self.command.iter().cloned()).collect();
+        let words: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
+        let line = format!("ip {}", words.join(" "));
+        if session.dry_run {
+            session.ui.data(&format!("{line}\n"));
+            return Ok(());
+        }
+        session.ui.command(&line);
+        session.ui.log_to(&session.store.log_path());
+        tracing::info!(target: log::ACTION, "{line}");
         Err(run::become_program("ip", &args).into())
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use crate::host::namespace;
 use crate::host::run;
 use crate::host::{Host, StepError, processes};
+use crate::model::kernel_names::Netns;
 use crate::plan::batch::{Call, InputLine, Program, Step, Steps, Write};
 use crate::plan::line::{Place, Setting};
 use crate::plan::observed::Seen;
@@ -58,9 +59,26 @@ impl Host<'_> {
         match step {
             Step::Run(call) => within(&call.place, || run::check(call).map(|_| ())),
             Step::Write(place, writes) => within(place, || writes.iter().try_for_each(|write| set(place, write))),
-            Step::EndProcesses(namespaces) => end_processes(namespaces),
+            Step::EndProcesses(namespaces) => self.end_processes(namespaces),
             Step::DropTable(table) => drop_table(table),
         }
+    }
+
+    fn end_processes(&self, namespaces: &[Netns]) -> Result<(), StepError> {
+        let processes::Ends { ended, staying } = processes::end(namespaces);
+        if !ended.is_empty() {
+            (self.note)(&format!("ended what ran there: {}", ended.join(", ")));
+        }
+        if staying.is_empty() {
+            return Ok(());
+        }
+        Err(StepError {
+            object: "what is about to go".into(),
+            command: "kill".into(),
+            line: None,
+            reason: format!("processes that run there did not end: {}", staying.join(", ")),
+            interrupted: false,
+        })
     }
 }
 
@@ -107,21 +125,6 @@ fn setting_path(key: &str) -> PathBuf {
 
 fn setting_is(key: &str, value: &str) -> bool {
     fs::read_to_string(setting_path(key)).is_ok_and(|found| found.trim() == value)
-}
-
-fn end_processes(namespaces: &[crate::model::kernel_names::Netns]) -> Result<(), StepError> {
-    let staying = processes::end(namespaces);
-    if staying.is_empty() {
-        return Ok(());
-    }
-    let pids: Vec<String> = staying.iter().map(i32::to_string).collect();
-    Err(StepError {
-        object: "what is about to go".into(),
-        command: format!("kill {}", pids.join(" ")),
-        line: None,
-        reason: "processes that live in its namespaces did not end".into(),
-        interrupted: false,
-    })
 }
 
 /// Deletes a table that came with vpcctl's first rule, if by now there is nothing in it but empty built-in chains. Where `nft` is

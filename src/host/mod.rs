@@ -16,6 +16,8 @@ use crate::plan::batch::{Call, Step};
 pub struct Host<'a> {
     /// Called with each step before it runs: what `-v` prints.
     pub before: &'a (dyn Fn(&Step) + Sync),
+    /// Called with what the operator should know besides.
+    pub note: &'a (dyn Fn(&str) + Sync),
     /// Set by a signal that asks the command to end.
     pub interrupted: &'a AtomicBool,
 }

@@ -32,6 +32,11 @@ pub fn is_alive(netns: &Netns) -> bool {
     open(netns).is_ok()
 }
 
+/// Does the host have an interface of this name?
+pub fn has_link(name: &str) -> bool {
+    Path::new("/proc/sys/net/ipv4/conf").join(name).exists()
+}
+
 /// Opens the namespace.
 pub fn open(netns: &Netns) -> io::Result<File> {
     let file = File::open(path(netns))?;

@@ -19,19 +19,41 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long the kernel may take to end a process that was killed.
 const KILL_WAIT: Duration = Duration::from_secs(5);
 
-/// Ends the processes that live in the namespaces; the numbers of those that stay.
+/// What came of it: each process as its name and number.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// Those that ended.
+    pub ended: Vec<String>,
+    /// Those that did not.
+    pub staying: Vec<String>,
+}
+
+/// Ends the processes that live in the namespaces.
 ///
 /// vpcctl itself is never among them: where it was started inside of such a namespace it is among those that stay.
-pub fn end(namespaces: &[Netns]) -> Vec<i32> {
+pub fn end(namespaces: &[Netns]) -> Ends {
     let inodes: BTreeSet<u64> = namespaces.iter().filter_map(inode).collect();
-    let residents = residents(&inodes);
-    let own = getpid();
-    let (own, others): (Vec<_>, Vec<_>) = residents.into_iter().partition(|(pid, _)| *pid == own);
+    let (own, others): (Vec<_>, Vec<_>) = residents(&inodes).into_iter().partition(|process| process.pid == getpid());
+    let all: Vec<String> = others.iter().map(Process::describe).collect();
     send(&others, Signal::TERM);
     let stubborn = wait(others, GRACE);
     send(&stubborn, Signal::KILL);
-    let staying = wait(stubborn, KILL_WAIT);
-    own.into_iter().chain(staying).map(|(pid, _)| pid.as_raw_nonzero().get()).collect()
+    let staying: Vec<String> = wait(stubborn, KILL_WAIT).iter().chain(&own).map(Process::describe).collect();
+    let ended = all.into_iter().filter(|process| !staying.contains(process)).collect();
+    Ends { ended, staying }
+}
+
+/// A process that lives in a namespace that is about to go.
+struct Process {
+    pid: Pid,
+    fd: OwnedFd,
+    name: String,
+}
+
+impl Process {
+    fn describe(&self) -> String {
+        format!("{} ({})", self.name, self.pid.as_raw_nonzero())
+    }
 }
 
 fn inode(netns: &Netns) -> Option<u64> {
@@ -40,18 +62,19 @@ fn inode(netns: &Netns) -> Option<u64> {
 
 /// The processes whose namespace is one of these. The pidfd is opened first and the namespace read after, so that both are of
 /// the same process.
-fn residents(inodes: &BTreeSet<u64>) -> Vec<(Pid, OwnedFd)> {
+fn residents(inodes: &BTreeSet<u64>) -> Vec<Process> {
     if inodes.is_empty() {
         return Vec::new();
     }
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(Pid::from_raw);
-    pids.filter_map(|pid| {
-        lives_in(pid, inodes).then_some(())?;
-        let fd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-        lives_in(pid, inodes).then_some((pid, fd))
-    })
-    .collect()
+    pids.filter(|pid| lives_in(*pid, inodes)).filter_map(|pid| resident(pid, inodes)).collect()
+}
+
+fn resident(pid: Pid, inodes: &BTreeSet<u64>) -> Option<Process> {
+    let fd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok()?;
+    lives_in(pid, inodes).then(|| Process { pid, fd, name: name.trim().to_owned() })
 }
 
 fn lives_in(pid: Pid, inodes: &BTreeSet<u64>) -> bool {
@@ -59,22 +82,22 @@ fn lives_in(pid: Pid, inodes: &BTreeSet<u64>) -> bool {
     netns.is_ok_and(|metadata| inodes.contains(&metadata.ino()))
 }
 
-fn send(processes: &[(Pid, OwnedFd)], signal: Signal) {
-    for (pid, fd) in processes {
-        if let Err(error) = pidfd_send_signal(fd, signal) {
-            tracing::debug!("signal to {}: {error}", pid.as_raw_nonzero());
+fn send(processes: &[Process], signal: Signal) {
+    for process in processes {
+        if let Err(error) = pidfd_send_signal(&process.fd, signal) {
+            tracing::debug!("signal to {}: {error}", process.describe());
         }
     }
 }
 
 /// Waits until the processes have ended or `limit` is over; those that have not.
-fn wait(mut processes: Vec<(Pid, OwnedFd)>, limit: Duration) -> Vec<(Pid, OwnedFd)> {
+fn wait(mut processes: Vec<Process>, limit: Duration) -> Vec<Process> {
     let deadline = Instant::now() + limit;
     while !processes.is_empty() {
         let Some(left) = deadline.checked_duration_since(Instant::now()) else {
             break;
         };
-        let mut polled: Vec<PollFd<'_>> = processes.iter().map(|(_, fd)| PollFd::new(fd, PollFlags::IN)).collect();
+        let mut polled: Vec<PollFd<'_>> = processes.iter().map(|p| PollFd::new(&p.fd, PollFlags::IN)).collect();
         let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
         if poll(&mut polled, Some(&timeout)).is_err() {
             continue;

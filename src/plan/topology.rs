@@ -22,7 +22,7 @@ pub const UPLINK_GROUP_MASK: u32 = 0xffff_0000;
 
 /// Every kernel object of a state, in the order in which they can be made.
 pub fn ops(state: &State) -> Vec<Op> {
-    let vpcs = state.vpcs.iter().flat_map(|(name, _)| vpc_ops(state, name));
+    let vpcs = state.vpcs.keys().flat_map(|name| vpc_ops(state, name));
     let peerings = state.peerings.iter().flat_map(|peering| peering_ops(state, peering));
     host_ops(state).into_iter().chain(vpcs).chain(peerings).collect()
 }
@@ -98,6 +98,9 @@ fn router_sysctls(netns: &Netns, bridge: &Device) -> impl Iterator<Item = Sysctl
         ("net/ipv4/conf/all/send_redirects".to_owned(), "0"),
         ("net/ipv4/conf/default/send_redirects".to_owned(), "0"),
         ("net/ipv4/conf/all/accept_redirects".to_owned(), "0"),
+        // A namespace begins with the host's settings: these two would let packets choose their own way.
+        ("net/ipv4/conf/all/accept_source_route".to_owned(), "0"),
+        ("net/ipv4/conf/all/route_localnet".to_owned(), "0"),
         // A refusal reaches everyone who is refused: the default is one ICMP error a second for each.
         ("net/ipv4/icmp_ratelimit".to_owned(), "0"),
     ];

@@ -6,7 +6,8 @@ use std::net::Ipv4Addr;
 use crate::error::{Failure, Kind, Result};
 use crate::model::cidr::Cidr;
 use crate::model::facts::HostFacts;
-use crate::model::state::{Link, State, Uplink};
+use crate::model::name::{IfName, VpcName};
+use crate::model::state::{Link, State, Uplink, Wan};
 
 /// Where /31s come from unless the operator says otherwise: the upper half of the benchmarking range (RFC 2544).
 ///
@@ -43,23 +44,53 @@ fn offset_after(pool: Cidr, network: Cidr) -> u64 {
     (bits(network.broadcast()) + 1).saturating_sub(bits(pool.network()))
 }
 
-/// Gives the host's first uplink its surroundings, and takes from the record what no VPC uses any more.
-pub fn settle_host(state: &mut State, facts: Option<&HostFacts>) {
-    let had_uplinks = !state.host.own_tables.is_empty() || !state.host.wans.is_empty();
-    let uplinks = state.vpcs.values().filter(|vpc| vpc.uplink.is_some()).count();
-    if uplinks == 0 {
-        state.host = Default::default();
-    } else if let (1, false, Some(facts)) = (uplinks, had_uplinks, facts) {
-        let tables = ["filter", "nat"].map(str::to_owned);
-        state.host.own_tables = tables.into_iter().filter(|table| !facts.tables.contains(table)).collect();
+/// Gives a VPC an uplink, if it has none, with addresses that are clear of the host's networks.
+pub fn give_uplink(state: &mut State, vpc: &VpcName, pool: Cidr, facts: &HostFacts) -> Result<()> {
+    let found = state.vpc(vpc)?;
+    if found.uplink.is_some() {
+        return Ok(());
     }
-    let used: BTreeSet<_> = state.vpcs.values().filter_map(|vpc| vpc.nat.as_ref()).map(|nat| nat.wan.clone()).collect();
-    state.host.wans.retain(|wan, _| used.contains(wan));
+    let networks = facts.networks.iter().map(|network| network.cidr);
+    let taken: Vec<Cidr> = networks.chain([found.cidr]).collect();
+    let uplink = Uplink { link: take_link(state, pool, &taken)?, pool };
+    if state.vpcs.values().all(|vpc| vpc.uplink.is_none()) {
+        note_table(state, "filter", facts);
+    }
+    state.vpc_mut(vpc)?.uplink = Some(uplink);
+    Ok(())
 }
 
-/// An uplink for a VPC with `cidr`, clear of the host's networks.
-pub fn take_uplink(state: &State, pool: Cidr, cidr: Cidr, facts: &HostFacts) -> Result<Uplink> {
-    let mut taken: Vec<Cidr> = facts.networks.iter().map(|network| network.cidr).collect();
-    taken.push(cidr);
-    Ok(Uplink { link: take_link(state, pool, &taken)?, pool })
+/// Records an interface that VPCs leave by, and how it was before.
+pub fn record_wan(state: &mut State, wan: IfName, facts: &HostFacts) -> Result<()> {
+    if state.host.wans.contains_key(&wan) {
+        return Ok(());
+    }
+    if state.host.wans.is_empty() {
+        note_table(state, "nat", facts);
+    }
+    let taken: BTreeSet<u16> = state.host.wans.values().map(|wan| wan.index).collect();
+    let free = (1..=u16::MAX).find(|index| !taken.contains(index));
+    let index = free.ok_or_else(|| Failure::new(Kind::Host, "too many WAN interfaces are in use"))?;
+    let forwarding_before = facts.links.get(&wan).is_some_and(|link| link.forwarding);
+    state.host.wans.insert(wan, Wan { index, forwarding_before });
+    Ok(())
+}
+
+/// A table that doesn't exist comes into being with our first rule in it, and is ours to delete.
+fn note_table(state: &mut State, table: &str, facts: &HostFacts) {
+    if !facts.tables.contains(table) {
+        state.host.own_tables.insert(table.to_owned());
+    }
+}
+
+/// Takes from the record of the host what no VPC uses any more.
+pub fn forget_unused(state: &mut State) {
+    let used: BTreeSet<_> = state.vpcs.values().filter_map(|vpc| vpc.nat.as_ref()).map(|nat| nat.wan.clone()).collect();
+    state.host.wans.retain(|wan, _| used.contains(wan));
+    if state.host.wans.is_empty() {
+        state.host.own_tables.remove("nat");
+    }
+    if state.vpcs.values().all(|vpc| vpc.uplink.is_none()) {
+        state.host.own_tables.remove("filter");
+    }
 }

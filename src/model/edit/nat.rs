@@ -7,7 +7,7 @@ use crate::model::cidr::Cidr;
 use crate::model::edit::link;
 use crate::model::facts::HostFacts;
 use crate::model::name::{IfName, Name, VpcName};
-use crate::model::state::{HostAccess, Nat, NatScope, State, SubnetType, Wan};
+use crate::model::state::{HostAccess, Nat, NatScope, State, SubnetType};
 
 /// What an operator asks for.
 #[derive(Debug, Clone)]
@@ -30,15 +30,9 @@ pub fn enable_nat(state: &mut State, spec: &NatSpec, facts: &HostFacts) -> Resul
     let vpc = state.vpc(&spec.vpc)?;
     let scope = widened(vpc.nat.as_ref().map(|nat| &nat.scope), spec.subnet.as_ref());
     let wan = choose_wan(spec, vpc.nat.as_ref(), vpc.wan.as_ref(), facts)?;
-    let uplink = match vpc.uplink {
-        Some(uplink) => uplink,
-        None => link::take_uplink(state, spec.pool, vpc.cidr, facts)?,
-    };
-    let vpc = state.vpc_mut(&spec.vpc)?;
-    vpc.uplink = Some(uplink);
-    vpc.nat = Some(Nat { wan: wan.clone(), scope });
-    link::settle_host(state, Some(facts));
-    record_wan(state, wan, facts)
+    link::give_uplink(state, &spec.vpc, spec.pool, facts)?;
+    state.vpc_mut(&spec.vpc)?.nat = Some(Nat { wan: wan.clone(), scope });
+    link::record_wan(state, wan, facts)
 }
 
 /// Takes internet access from one subnet, or from the whole VPC. Where there is none, nothing changes.
@@ -60,7 +54,7 @@ pub fn disable_nat(state: &mut State, vpc_name: &VpcName, subnet: Option<&Name>)
     if vpc.nat.is_none() && vpc.host_access != HostAccess::On {
         vpc.uplink = None;
     }
-    link::settle_host(state, None);
+    link::forget_unused(state);
     Ok(())
 }
 
@@ -109,16 +103,4 @@ fn choose_wan(spec: &NatSpec, nat: Option<&Nat>, preferred: Option<&IfName>, fac
     })?;
     check_wan(facts, wan)?;
     Ok(wan.clone())
-}
-
-fn record_wan(state: &mut State, wan: IfName, facts: &HostFacts) -> Result<()> {
-    if state.host.wans.contains_key(&wan) {
-        return Ok(());
-    }
-    let taken: BTreeSet<u16> = state.host.wans.values().map(|wan| wan.index).collect();
-    let free = (1..=u16::MAX).find(|index| !taken.contains(index));
-    let index = free.ok_or_else(|| Failure::new(Kind::Host, "too many WAN interfaces are in use"))?;
-    let forwarding_before = facts.links.get(&wan).is_some_and(|link| link.forwarding);
-    state.host.wans.insert(wan, Wan { index, forwarding_before });
-    Ok(())
 }

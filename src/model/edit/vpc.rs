@@ -51,21 +51,19 @@ pub fn create_vpc(state: &mut State, spec: &VpcSpec, facts: &HostFacts) -> Resul
         super::nat::check_wan(facts, wan)?;
     }
     let host_access = decide_host_access(state, spec, facts);
-    let uplink = match host_access {
-        HostAccess::On => Some(link::take_uplink(state, spec.pool, spec.cidr, facts)?),
-        HostAccess::Off | HostAccess::Overlaps(_) => None,
-    };
     let vpc = Vpc {
         cidr: spec.cidr,
         mtu: facts.mtu(spec.wan.as_ref()),
         host_access,
         wan: spec.wan.clone(),
-        uplink,
+        uplink: None,
         nat: None,
         subnets: Default::default(),
     };
     state.vpcs.insert(spec.name.clone(), vpc);
-    link::settle_host(state, Some(facts));
+    if state.vpc(&spec.name)?.host_access == HostAccess::On {
+        link::give_uplink(state, &spec.name, spec.pool, facts)?;
+    }
     check_names(state)
 }
 
@@ -74,7 +72,7 @@ pub fn delete_vpc(state: &mut State, name: &VpcName) -> Result<()> {
     state.vpc(name)?;
     state.vpcs.remove(name);
     state.peerings.retain(|peering| &peering.a != name && &peering.b != name);
-    link::settle_host(state, None);
+    link::forget_unused(state);
     Ok(())
 }
 

@@ -59,9 +59,11 @@ struct Limits {
     exceptions: usize,
     /// The most entries of a direction for ports one by one, and as many again for exceptions.
     total: usize,
+    /// How many times fewer lines sets have to bring.
+    gain: usize,
 }
 
-const LIMITS: Limits = Limits { lines: 48, expand: 32, spans: 32, exceptions: 8192, total: 1 << 18 };
+const LIMITS: Limits = Limits { lines: 48, expand: 32, spans: 32, exceptions: 8192, total: 1 << 18, gain: 2 };
 
 /// One match with its verdict, the same for both ways of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,7 +133,7 @@ fn lines(direction: Direction, list: &RuleList, limits: &Limits) -> (Vec<Line>, 
     }
     let (by_sets, sets) = sets::lines(direction, list, limits);
     let entries: usize = sets.iter().map(|set| set.entries.len()).sum();
-    let worth_it = 2 * by_sets.len() <= one_by_one.len() && entries <= 4 * limits.total;
+    let worth_it = limits.gain * by_sets.len() <= one_by_one.len() && entries <= 4 * limits.total;
     if worth_it { (by_sets, sets) } else { (one_by_one, Vec::new()) }
 }
 
@@ -143,7 +145,7 @@ fn version(policy: &Policy) -> String {
         for rule in rules {
             let _ = write!(text, "{} {} {} {};", rule.protocol, rule.ports, rule.peer, rule.action);
         }
-        let _ = write!(text, "{default}\n");
+        let _ = writeln!(text, "{default}");
     }
     format!("{:#x}", (stable_hash(&[&text]) as u32).max(1))
 }

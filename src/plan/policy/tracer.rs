@@ -332,7 +332,14 @@ fn policies(most: usize) -> impl Strategy<Value = Policy> {
 
 fn set_limits() -> impl Strategy<Value = Limits> {
     let small = (prop::sample::select(vec![0usize, 3, 32]), 1usize..6, prop::sample::select(vec![0usize, 1, 4, 1000]));
-    small.prop_map(|(expand, spans, exceptions)| Limits { lines: 0, expand, spans, exceptions, total: 100_000 })
+    small.prop_map(|(expand, spans, exceptions)| Limits {
+        lines: 0,
+        expand,
+        spans,
+        exceptions,
+        total: 100_000,
+        gain: 0,
+    })
 }
 
 proptest! {
