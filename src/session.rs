@@ -228,6 +228,12 @@ impl Session<'_> {
         };
         let new = intent.network;
         let nobody = StepError::interrupted();
+        if old == new {
+            // What was being healed may be half-made: all that the state says is looked at.
+            self.converge(&topology::ops(&old), &[])?;
+            self.store.abandon(lock)?;
+            return Ok(old);
+        }
         if plan::between(&old, &new).only_unmakes() {
             self.force(&old, &new, &nobody)?;
             self.store.commit(lock)?;
@@ -304,9 +310,8 @@ fn lost_place(plan: &Plan) -> bool {
 /// Refuses what has our name but not our mark.
 fn refuse_foreign(op: &Op, observed: &Observed) -> Result<()> {
     let foreign = match (&op.object, op.holding(observed)) {
-        (Object::Namespace(netns), Holding::Absent) => namespace::is_alive(netns),
         (Object::Namespace(_) | Object::Cable { .. } | Object::Bridge { .. }, holding) => {
-            matches!(holding, Holding::Foreign)
+            matches!(holding, Holding::Foreign | Holding::Unmarked)
         }
         (Object::Chain { place, table, chain, .. }, Holding::Differs) => {
             let found = observed.places.get(place).and_then(|seen| seen.chain(*table, chain));
@@ -318,7 +323,7 @@ fn refuse_foreign(op: &Op, observed: &Observed) -> Result<()> {
         return Ok(());
     }
     let message = format!("cannot make {}: {} exists, and vpcctl did not make it", op.owner.describe(), op.identity());
-    Err(Failure::conflict(message).hint("remove it if it is yours to remove, or choose another name"))
+    Err(Failure::conflict(message).hint("remove or rename it, if that is for you to decide, or choose another name"))
 }
 
 /// Was it this op's line that failed because the name was taken?

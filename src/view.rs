@@ -186,7 +186,7 @@ fn compare(ops: &[Op], observed: &Observed) -> BTreeMap<Owner, Kernel> {
             Holding::Held => continue,
             Holding::Absent => "is missing",
             Holding::Differs => "is not as it should be",
-            Holding::Foreign => "is somebody else's",
+            Holding::Unmarked | Holding::Foreign => "is not vpcctl's",
         };
         entry.wrong.push(format!("{} {how}", op.identity()));
     }

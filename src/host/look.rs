@@ -18,7 +18,10 @@ const DUMP_ATTEMPTS: usize = 8;
 
 /// What the kernel has of all that the ops are about.
 pub fn observe<'a>(ops: impl IntoIterator<Item = &'a Op>) -> Result<Observed, StepError> {
-    let asked: Mutex<VecDeque<(Place, Questions)>> = Mutex::new(questions(ops).into_iter().collect());
+    let asked = questions(ops);
+    let stale = asked.keys().filter_map(|place| place.netns()).filter(|netns| namespace::is_stale(netns));
+    let stale = stale.cloned().collect();
+    let asked: Mutex<VecDeque<(Place, Questions)>> = Mutex::new(asked.into_iter().collect());
     let seen: Mutex<Result<BTreeMap<Place, Seen>, StepError>> = Mutex::new(Ok(BTreeMap::new()));
     let take = || asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
     let work = || {
@@ -37,7 +40,7 @@ pub fn observe<'a>(ops: impl IntoIterator<Item = &'a Op>) -> Result<Observed, St
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
     let places = seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)?;
-    Ok(Observed { places })
+    Ok(Observed { places, stale })
 }
 
 /// What one place has; nothing where the namespace is gone.

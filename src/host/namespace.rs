@@ -27,9 +27,14 @@ pub fn has_file(netns: &Netns) -> bool {
     path(netns).symlink_metadata().is_ok()
 }
 
-/// Is the namespace alive? A file whose mount is gone is the rest of one.
+/// Is the namespace alive?
 pub fn is_alive(netns: &Netns) -> bool {
     open(netns).is_ok()
+}
+
+/// Is there only the file left, without the mount that made it a namespace?
+pub fn is_stale(netns: &Netns) -> bool {
+    has_file(netns) && !is_alive(netns)
 }
 
 /// Does the host have an interface of this name?

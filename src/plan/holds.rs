@@ -1,7 +1,5 @@
 //! Whether an op already holds in what was observed.
 
-use std::collections::BTreeSet;
-
 use crate::plan::line::Place;
 use crate::plan::observed::{Observed, Seen, SeenLink, SeenRoute};
 use crate::plan::op::{Object, Op, ROUTE_PROTOCOL, UNREACHABLE_METRIC, Via, route_target};
@@ -16,7 +14,9 @@ pub enum Holding {
     Absent,
     /// There, but not as it should be.
     Differs,
-    /// Something with its name that doesn't bear its mark.
+    /// Something with its name that bears no mark: somebody else's, or what a command that was cut off had not marked yet.
+    Unmarked,
+    /// Something with its name that bears another mark.
     Foreign,
 }
 
@@ -32,6 +32,7 @@ impl Op {
                 })
                 .reduce(worse)
                 .unwrap_or(Holding::Absent),
+            Object::Namespace(netns) if observed.stale.contains(netns) => Holding::Differs,
             _ => match observed.places.get(&self.place()) {
                 None => Holding::Absent,
                 Some(seen) => self.holding_in(seen),
@@ -115,21 +116,11 @@ impl Op {
     fn link_holding(&self, link: Option<&SeenLink>, is_right: impl Fn(&SeenLink) -> bool) -> Holding {
         match link {
             None => Holding::Absent,
+            Some(link) if link.alias.is_empty() => Holding::Unmarked,
             Some(link) if link.alias != format!("{MARK}{}", self.owner) => Holding::Foreign,
             Some(link) => held_if(is_right(link)),
         }
     }
-}
-
-/// The ops that don't hold.
-pub fn missing<'a>(ops: &'a [Op], observed: &Observed) -> Vec<&'a Op> {
-    ops.iter().filter(|op| op.holding(observed) != Holding::Held).collect()
-}
-
-/// The chains with our name in the host's tables, which are not ours where no VPC has an uplink.
-pub fn marked_chains(seen: &Seen) -> BTreeSet<&str> {
-    let ours = seen.chains.keys().filter(|(_, name)| name.starts_with("VPCCTL-"));
-    ours.map(|(_, name)| name.as_str()).collect()
 }
 
 fn link<'a>(observed: &'a Observed, place: &Place, device: &str) -> Option<&'a SeenLink> {
@@ -146,9 +137,10 @@ fn present_if(present: bool) -> Holding {
 
 /// Of a pair's two ends, what matters for the pair.
 fn worse(one: Holding, other: Holding) -> Holding {
-    use Holding::{Absent, Differs, Foreign, Held};
+    use Holding::{Absent, Differs, Foreign, Held, Unmarked};
     match (one, other) {
         (Foreign, _) | (_, Foreign) => Foreign,
+        (Unmarked, _) | (_, Unmarked) => Unmarked,
         (Held, Held) => Held,
         (Absent, Absent) => Absent,
         _ => Differs,

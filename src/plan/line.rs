@@ -15,6 +15,16 @@ pub enum Place {
     Netns(Netns),
 }
 
+impl Place {
+    /// The namespace, if it is one of ours.
+    pub fn netns(&self) -> Option<&Netns> {
+        match self {
+            Place::Host => None,
+            Place::Netns(netns) => Some(netns),
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

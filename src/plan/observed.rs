@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::model::kernel_names::Netns;
 use crate::plan::line::Place;
 use crate::plan::op::{Object, Op};
 use crate::plan::rule::{MARK, Table};
@@ -19,6 +20,8 @@ pub const IP_QUERIES: [&str; 4] = ["link show", "addr show", "route show table a
 pub struct Observed {
     /// A namespace that doesn't exist is missing here.
     pub places: BTreeMap<Place, Seen>,
+    /// The namespaces of which only a file is left, without the mount that made it one.
+    pub stale: BTreeSet<Netns>,
 }
 
 /// What was seen in one place.
