@@ -37,11 +37,14 @@ use crate::cli::{Cli, Command};
 use crate::error::{Failure, Kind};
 use crate::session::Session;
 use crate::store::Store;
-use crate::ui::Ui;
+use crate::ui::{Format, Ui};
 
 /// The program: parses the command line, runs the command, reports, and returns the exit code.
 pub fn main() -> ExitCode {
-    let Cli { globals, command } = Cli::parse();
+    let Cli { globals, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     let ui = Ui { format: globals.output, verbose: globals.verbose, quiet: globals.quiet };
     log::init();
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -58,19 +61,41 @@ pub fn main() -> ExitCode {
     };
     let started = Instant::now();
     let result = commands::run(&command, &session);
-    let code = match &result {
-        Ok(_) => 0,
-        Err(error) => error.downcast_ref::<Failure>().map_or(Kind::Failed, |failure| failure.kind).exit_code(),
-    };
-    let message = result.as_ref().err().map(|error| format!("{error:#}"));
-    tracing::info!(target: log::ACTION, code, ms = started.elapsed().as_millis() as u64, error = message, "vpcctl {}", session.command);
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            ui.error(&error);
-            ExitCode::from(code)
+    let failure = result.as_ref().err().map(as_failure);
+    tracing::info!(
+        target: log::ACTION,
+        code = failure.as_ref().map_or(0, |failure| failure.kind.exit_code()),
+        ms = started.elapsed().as_millis() as u64,
+        error = failure.as_ref().map(|failure| &failure.message),
+        "vpcctl {}",
+        session.command,
+    );
+    match failure {
+        None => result.unwrap_or(ExitCode::SUCCESS),
+        Some(Failure { kind, message, hint }) => {
+            ui.error(&message, hint.as_deref());
+            ExitCode::from(kind.exit_code())
         }
     }
+}
+
+/// An error as what the operator and scripts see of it.
+fn as_failure(error: &anyhow::Error) -> Failure {
+    let unknown = || Failure::new(Kind::Failed, format!("{error:#}"));
+    error.downcast_ref::<Failure>().cloned().unwrap_or_else(unknown)
+}
+
+/// A command line that clap refuses. What one of our own types refuses comes with a hint.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let own = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Failure>());
+    match own {
+        Some(Failure { message, hint, .. }) => {
+            Ui { format: Format::Table, verbose: false, quiet: false }.error(message, hint.as_deref());
+        }
+        // A closed terminal is no reason for another exit code.
+        None => drop(error.print()),
+    }
+    ExitCode::from(error.exit_code() as u8)
 }
 
 /// The others start programs that handle signals themselves.

@@ -121,7 +121,7 @@ impl Session<'_> {
         } else {
             self.checked_plan(&old, &new)?.plan
         };
-        self.ui.data(&script::script(&plan));
+        self.ui.data(&script::script(&plan))?;
         Ok(Outcome { old, new, healed: 0, dry_run: true })
     }
 

@@ -88,7 +88,7 @@ impl Store {
         }
         let message = format!("the state directory `{}` is not safe: others may write to it", self.dir.display());
         Err(Failure::new(Kind::State, message)
-            .hint(format!("make it yours alone: chown {owner} and chmod 700, not a symbolic link")))
+            .hint(format!("make it a directory of yours alone: chown {owner} and chmod 700")))
     }
 
     /// Takes the lock, waiting for whoever has it, `timeout` at most; calls `waiting` once if there is somebody.

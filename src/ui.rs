@@ -7,7 +7,7 @@ use anyhow::Context;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
 use crate::log;
 use crate::plan::batch::Step;
 use crate::plan::script;
@@ -36,11 +36,14 @@ pub struct Ui {
 }
 
 impl Ui {
-    /// Prints text on stdout. A reader that has seen enough, such as `head`, is no error.
-    pub fn data(&self, text: &str) {
+    /// Prints text on stdout. A reader that has seen enough, such as `head`, is no error; a full disk is.
+    pub fn data(&self, text: &str) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
-        if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-            tracing::debug!("stdout: {error}");
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure::new(Kind::Host, format!("cannot write to stdout: {error}")))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -51,8 +54,7 @@ impl Ui {
             Format::Json => serde_json::to_string_pretty(value).context("cannot print JSON")? + "\n",
             Format::Yaml => serde_saphyr::to_string(value).context("cannot print YAML")?,
         };
-        self.data(&text);
-        Ok(())
+        Ok(self.data(&text)?)
     }
 
     /// Says what was done.
@@ -70,9 +72,9 @@ impl Ui {
     }
 
     /// Says what went wrong, and what to do about it.
-    pub fn error(&self, error: &anyhow::Error) {
-        self.say(&format!("error: {error:#}"));
-        if let Some(hint) = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.as_ref()) {
+    pub fn error(&self, message: &str, hint: Option<&str>) {
+        self.say(&format!("error: {message}"));
+        if let Some(hint) = hint {
             self.say(&format!(" hint: {hint}"));
         }
     }

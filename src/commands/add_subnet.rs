@@ -44,7 +44,8 @@ pub struct AddSubnet {
 
 impl AddSubnet {
     fn spec(&self) -> Result<SubnetSpec> {
-        let (path, cidr) = split_last(&self.words)?;
+        let (path, cidr) = split_last("CIDR", &self.words, self.cidr.is_some())?;
+        let cidr = cidr.map(str::parse).transpose()?;
         let flags = PathFlags { vpc: self.vpc.clone(), subnet: self.name.clone(), instance: None };
         let (vpc, name) = subnet_of(&flags.target(path)?)?;
         let kind = if self.public { SubnetType::Public } else { self.kind };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::commands::args::{PathFlags, one, report};
+use crate::commands::args::{PathFlags, one, report, split_last};
 use crate::error::{Failure, Result};
 use crate::model::edit::{PolicyScope, apply_policy};
 use crate::model::name::{Name, VpcName};
@@ -36,10 +36,8 @@ pub struct ApplyPolicy {
 
 impl ApplyPolicy {
     fn target_and_file(&self) -> Result<(Target, PathBuf)> {
-        let (path, file) = match self.words.split_last() {
-            Some((file, path)) if self.policy.is_none() => (path, Some(PathBuf::from(file))),
-            _ => (&self.words[..], None),
-        };
+        let (path, file) = split_last("policy file", &self.words, self.policy.is_some())?;
+        let file = file.map(PathBuf::from);
         Ok((self.path.target(path)?, one("policy file", file, self.policy.clone())?))
     }
 

@@ -1,7 +1,5 @@
 //! Arguments that several commands share, and how their two spellings, by place and by flag, become one value.
 
-use std::str::FromStr;
-
 use clap::Args;
 
 use crate::error::{Failure, Result};
@@ -146,11 +144,17 @@ impl IfExists {
     }
 }
 
-/// Parses the last of some words by place, where a command takes a path and one thing more.
-pub fn split_last<T: FromStr<Err = Failure>>(words: &[String]) -> Result<(&[String], Option<T>)> {
+/// The words of a path, and the one after it where it isn't given by a flag.
+pub fn split_last<'a>(what: &str, words: &'a [String], by_flag: bool) -> Result<(&'a [String], Option<&'a str>)> {
     match words.split_last() {
-        None => Ok((words, None)),
-        Some((last, path)) => Ok((path, Some(last.parse()?))),
+        Some((last, path)) if !by_flag => {
+            let lonely = path.is_empty() && !last.contains('.');
+            if lonely {
+                return Err(Failure::usage(format!("the {what} is missing")).hint("--help shows how to write it"));
+            }
+            Ok((path, Some(last)))
+        }
+        _ => Ok((words, None)),
     }
 }
 

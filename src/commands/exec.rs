@@ -38,8 +38,7 @@ impl Exec {
         let words: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
         let line = format!("ip {}", words.join(" "));
         if session.dry_run {
-            session.ui.data(&format!("{line}\n"));
-            return Ok(());
+            return Ok(session.ui.data(&format!("{line}\n"))?);
         }
         session.ui.command(&line);
         session.ui.log_to(&session.store.log_path());

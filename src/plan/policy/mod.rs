@@ -48,7 +48,7 @@ pub struct Compiled {
 /// Where the compiler turns from one rendering to another.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
-    /// The most lines of a direction that are written one by one. With their mirrors and the other direction they have to
+    /// The most rules of a direction that are written one by one. With their mirrors and the other direction they have to
     /// fit the 212,992 bytes that iptables-nft sends at once where it isn't root on the host (270 rules do, 300 don't).
     lines: usize,
     /// The largest range whose ports are entries of a set, one by one.
@@ -128,7 +128,8 @@ fn compile_within(policy: &Policy, limits: &Limits) -> Compiled {
 /// The lines of a direction in the shorter rendering, the default last.
 fn lines(direction: Direction, list: &RuleList, limits: &Limits) -> (Vec<Line>, Vec<Set>) {
     let one_by_one = linear::lines(direction, list);
-    if one_by_one.len() <= limits.lines || sets::ports_listed(list, limits) > limits.total {
+    let rules: usize = one_by_one.iter().map(|line| line.render(direction, Way::Opening).len()).sum();
+    if rules <= limits.lines || sets::ports_listed(list, limits) > limits.total {
         return (one_by_one, Vec::new());
     }
     let (by_sets, sets) = sets::lines(direction, list, limits);

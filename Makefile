@@ -1,0 +1,26 @@
+# `make demo` shows what vpcctl does, `make test` checks it. Both install the tools that are missing; neither
+# changes the network of the machine that it runs on.
+
+# Where rustup puts cargo, and where the tools are that an unprivileged user's PATH often lacks.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test build lint tools
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: tools ## build vpcctl and watch a small cloud at work, in a sandbox
+	@scripts/namespaces.sh cargo run --release --quiet -- sandbox -- scripts/demo.sh
+
+test: tools ## run all tests, those on the real kernel in sandboxes
+	@scripts/namespaces.sh scripts/test.sh
+
+build: ## build vpcctl into target/release
+	@cargo build --release --quiet
+
+lint: ## check the formatting, clippy and the shell scripts
+	@scripts/lint.sh
+
+tools:
+	@scripts/tools.sh

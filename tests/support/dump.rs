@@ -1,0 +1,205 @@
+//! All that a sandbox's kernel has, as text that compares equal if and only if nothing differs that anybody could see.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+
+use super::Sandbox;
+
+/// What there is in one network namespace. A line that begins with `== ` begins a section.
+const PLACE: &str = r"
+echo '== addr json'; ip -j -d addr
+echo '== routes json'; ip -j -d route show table all
+echo '== rules json'; ip -j rule
+echo '== neighbours json'; ip -j neigh show nud permanent
+echo '== fdb json'; bridge -j fdb show
+echo '== ports json'; bridge -j -d link show
+echo '== iptables'; iptables-save
+echo '== ip6tables'; ip6tables-save
+echo '== nft'; nft list ruleset
+echo '== ipset'; ipset save
+echo '== sysctl'; grep -rs . /proc/sys/net; true
+";
+
+/// What there is besides on the host: names of namespaces, processes, mounts, and files but for the state directory.
+const HOST: &str = r"
+echo '== namespaces'; ls /run/netns
+echo '== processes'; for f in /proc/[0-9]*/comm; do read name <$f && echo $name; done
+echo '== mounts'; cut -d' ' -f2,3 /proc/mounts
+echo '== files'; find /run -not -path '*/var-lib/vpcctl*' -not -path '/run/shim/*'
+";
+
+/// What differs between two objects that are the same to everybody.
+const MEANINGLESS_KEYS: [&str; 12] = [
+    "ifindex",
+    "link_index",
+    "link_netnsid",
+    "link_netns",
+    "hello_timer",
+    "tcn_timer",
+    "topology_change_timer",
+    "gc_timer",
+    "preferred_life_time",
+    "valid_life_time",
+    "numtxqueues",
+    "numrxqueues",
+];
+
+/// Settings that count, or that are random.
+const MEANINGLESS_SETTINGS: [&str; 3] = ["nf_conntrack_count", "tcp_fastopen_key", "stable_secret"];
+
+/// Sections by place and name.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Dump(BTreeMap<String, Vec<String>>);
+
+impl Sandbox {
+    /// What the host has, and which namespaces there are.
+    #[track_caller]
+    pub fn dump_host(&mut self) -> Dump {
+        let text = self.ok(&format!("{PLACE}{HOST}"));
+        Dump(sections("host", &text))
+    }
+
+    /// What one namespace has.
+    #[track_caller]
+    pub fn dump_netns(&mut self, netns: &str) -> Dump {
+        let script = self.file("dump-place.sh", PLACE);
+        let text = self.ok(&format!("ip netns exec {netns} sh {script}"));
+        Dump(sections(netns, &text))
+    }
+
+    /// What the host and all namespaces but the internet have.
+    #[track_caller]
+    pub fn dump(&mut self) -> Dump {
+        let Dump(mut all) = self.dump_host();
+        for netns in self.ok("ls /run/netns").split_whitespace().filter(|name| *name != "internet") {
+            all.extend(self.dump_netns(netns).0);
+        }
+        Dump(all)
+    }
+}
+
+impl Dump {
+    /// The lines that only one of the two has.
+    pub fn difference(&self, other: &Dump) -> Vec<String> {
+        let mut lines = Vec::new();
+        let names: std::collections::BTreeSet<&String> = self.0.keys().chain(other.0.keys()).collect();
+        for name in names {
+            let (before, after) = (lines_of(self, name), lines_of(other, name));
+            let gone = without(before, after).into_iter().map(|line| format!("{name}: - {line}"));
+            let new = without(after, before).into_iter().map(|line| format!("{name}: + {line}"));
+            lines.extend(gone.chain(new));
+            if before != after && lines.is_empty() {
+                lines.push(format!("{name}: the order differs"));
+            }
+        }
+        lines
+    }
+
+    /// Fails the test unless the other one is the same.
+    #[track_caller]
+    pub fn assert_same(&self, other: &Dump, what: &str) {
+        let difference = self.difference(other);
+        assert!(difference.is_empty(), "{what}: the kernel differs\n{}", difference.join("\n"));
+    }
+
+    /// A section's lines.
+    pub fn section(&self, place: &str, name: &str) -> &[String] {
+        self.0.get(&format!("{place}/{name}")).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl fmt::Debug for Dump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|(name, lines)| writeln!(f, "== {name}\n{}", lines.join("\n")))
+    }
+}
+
+fn lines_of<'a>(dump: &'a Dump, section: &str) -> &'a [String] {
+    dump.0.get(section).map_or(&[], Vec::as_slice)
+}
+
+/// The lines of `these` without those of `others`, each as often as it is there.
+fn without(these: &[String], others: &[String]) -> Vec<String> {
+    let mut others: Vec<&String> = others.iter().collect();
+    let mut left = Vec::new();
+    for line in these {
+        match others.iter().position(|other| *other == line) {
+            Some(at) => drop(others.swap_remove(at)),
+            None => left.push(line.clone()),
+        }
+    }
+    left
+}
+
+fn sections(place: &str, text: &str) -> BTreeMap<String, Vec<String>> {
+    let mut sections: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut name = String::new();
+    for line in text.lines() {
+        match line.strip_prefix("== ") {
+            Some(begun) => {
+                name = format!("{place}/{begun}");
+                sections.entry(name.clone()).or_default();
+            }
+            None => sections.entry(name.clone()).or_default().push(line.to_owned()),
+        }
+    }
+    sections.into_iter().map(|(name, lines)| (name.clone(), normal(&name, lines))).collect()
+}
+
+fn normal(section: &str, lines: Vec<String>) -> Vec<String> {
+    if section.ends_with(" json") {
+        return json_lines(&lines.concat());
+    }
+    let meaningless =
+        |line: &&String| line.starts_with('#') || MEANINGLESS_SETTINGS.iter().any(|setting| line.contains(setting));
+    let mut lines: Vec<String> = lines.iter().filter(|line| !meaningless(line)).map(|line| uncounted(line)).collect();
+    // The order of rules matters; that of files, processes and settings does not.
+    if !["iptables", "nft"].iter().any(|ordered| section.ends_with(ordered)) {
+        lines.sort();
+    }
+    lines
+}
+
+/// One line for each object, sorted.
+fn json_lines(text: &str) -> Vec<String> {
+    if text.trim().is_empty() {
+        return Vec::new();
+    }
+    let value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let mut lines: Vec<String> =
+        value.as_array().into_iter().flatten().map(|item| stripped(item).to_string()).collect();
+    lines.retain(|line| line != "{}");
+    lines.sort();
+    lines
+}
+
+fn stripped(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.iter().filter(|(key, _)| !MEANINGLESS_KEYS.contains(&key.as_str()));
+            Value::Object(kept.map(|(key, value)| (key.clone(), stripped(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(stripped).collect()),
+        other => other.clone(),
+    }
+}
+
+/// A rule without its counters: `[12:3456]`, `counter packets 12 bytes 3456`.
+fn uncounted(line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    let is_number = |word: &&&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    let mut kept = Vec::new();
+    for (i, word) in words.iter().enumerate() {
+        let counts = word
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .is_some_and(|rest| rest.split(':').count() == 2 && rest.split(':').all(|number| is_number(&&number)));
+        let before = i.checked_sub(1).map(|before| words[before]);
+        if !counts && !(matches!(before, Some("packets" | "bytes")) && is_number(&word)) {
+            kept.push(*word);
+        }
+    }
+    kept.join(" ")
+}

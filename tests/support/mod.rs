@@ -1,0 +1,8 @@
+//! What the tests against a real kernel share. Each test crate uses a part of it.
+#![allow(dead_code, reason = "each test crate uses a part")]
+
+pub mod dump;
+pub mod sandbox;
+pub mod shim;
+
+pub use sandbox::{Output, Sandbox};
