@@ -8,8 +8,9 @@ use std::sync::Mutex;
 
 use crate::host::namespace;
 use crate::host::run;
-use crate::host::{Host, StepError, processes};
+use crate::host::{Host, StepError, look, processes};
 use crate::model::kernel_names::Netns;
+use crate::model::owner::Owner;
 use crate::plan::batch::{Call, InputLine, Program, Step, Steps, Write};
 use crate::plan::line::{Place, Setting};
 use crate::plan::observed::Seen;
@@ -60,7 +61,7 @@ impl Host<'_> {
             Step::Run(call) => within(&call.place, || run::check(call).map(|_| ())),
             Step::Write(place, writes) => within(place, || writes.iter().try_for_each(|write| set(place, write))),
             Step::EndProcesses(namespaces) => self.end_processes(namespaces),
-            Step::DropTable(table) => drop_table(table),
+            Step::DropTables(tables) => drop_tables(tables),
         }
     }
 
@@ -127,19 +128,21 @@ fn setting_is(key: &str, value: &str) -> bool {
     fs::read_to_string(setting_path(key)).is_ok_and(|found| found.trim() == value)
 }
 
-/// Deletes a table that came with vpcctl's first rule, if by now there is nothing in it but empty built-in chains. Where `nft` is
-/// missing it stays, empty as it is.
-fn drop_table(table: &str) -> Result<(), StepError> {
-    let save = Call::plain(Place::Host, Program::IptablesSave, &["-t", table]);
-    let mut seen = Seen::default();
-    seen.read_rules(&run::check(&save)?);
-    let unused = seen.chains.values().all(|chain| chain.rules.is_empty() && chain.policy.as_deref() == Some("ACCEPT"));
-    if !unused || run::find(Program::Nft.as_str()).is_err() {
+/// Deletes tables that came with vpcctl's first rules, if by now there is nothing in them but empty built-in chains. Where
+/// `nft` is missing they stay, empty as they are.
+fn drop_tables(tables: &[String]) -> Result<(), StepError> {
+    if run::find(Program::Nft.as_str()).is_err() {
         return Ok(());
     }
-    let text = format!("delete table ip {table}");
+    let mut seen = Seen::default();
+    seen.read_rules(&look::rules(&Place::Host)?);
     let mut delete = Call::plain(Place::Host, Program::Nft, &["-f", "-"]);
-    delete.input = vec![InputLine { text, object: crate::model::owner::Owner::Host }];
-    // With iptables-legacy there is no such table: nothing was there to be deleted.
+    let unused = tables.iter().filter(|table| seen.has_unused_table(table));
+    let line = |table| InputLine { text: format!("delete table ip {table}"), object: Owner::Host };
+    delete.input = unused.map(line).collect();
+    if delete.input.is_empty() {
+        return Ok(());
+    }
+    // With iptables-legacy there is no such table: then nothing is there to be deleted.
     run::run(&delete).map(|_| ())
 }

@@ -107,8 +107,8 @@ pub enum Step {
     Write(Place, Vec<Write>),
     /// Processes that live in namespaces about to go are ended.
     EndProcesses(Vec<Netns>),
-    /// A table of the host that came with our rules goes, if nobody else uses it by now.
-    DropTable(String),
+    /// Tables of the host that came with our rules go, if nobody else uses them by now.
+    DropTables(Vec<String>),
 }
 
 /// The steps of a plan: one after the other, but for the places, which don't depend on each other.
@@ -233,7 +233,7 @@ impl Lines {
             write(self.late),
             write(self.settings),
         ];
-        let tables = self.tables.into_iter().map(Step::DropTable);
+        let tables = (!self.tables.is_empty()).then_some(Step::DropTables(self.tables));
         steps.into_iter().flatten().chain(tables).collect()
     }
 }

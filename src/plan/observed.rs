@@ -273,6 +273,13 @@ impl Seen {
         }
     }
 
+    /// Is the table there, with nothing in it but built-in chains that accept?
+    pub fn has_unused_table(&self, table: &str) -> bool {
+        let mut chains = self.chains.iter().filter(|((of, _), _)| of == table).map(|(_, chain)| chain).peekable();
+        let is_bare = |chain: &SeenChain| chain.rules.is_empty() && chain.policy.as_deref() == Some("ACCEPT");
+        chains.peek().is_some() && chains.all(is_bare)
+    }
+
     /// The chain, if it exists.
     pub fn chain(&self, table: Table, name: &str) -> Option<&SeenChain> {
         self.chains.get(&(table.as_str().to_owned(), name.to_owned()))

@@ -32,9 +32,12 @@ pub fn step_lines(step: &Step) -> Vec<(String, String)> {
             let line = |netns| format!("ip netns pids {netns} 2>/dev/null | xargs -r kill || true");
             namespaces.iter().map(|netns| ("processes in what goes away".to_owned(), line(netns))).collect()
         }
-        Step::DropTable(table) => {
-            let in_use = format!("iptables-save -t {table} | grep -q -e '^-A' -e '^:[^ ]* [^A]'");
-            vec![("the host's part".to_owned(), format!("{in_use} || nft delete table ip {table}"))]
+        Step::DropTables(tables) => {
+            let line = |table| {
+                let in_use = format!("iptables-save -t {table} | grep -q -e '^-A' -e '^:[^ ]* [^A]'");
+                ("the host's part".to_owned(), format!("{in_use} || nft delete table ip {table}"))
+            };
+            tables.iter().map(line).collect()
         }
     }
 }

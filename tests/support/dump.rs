@@ -31,15 +31,11 @@ echo '== files'; find /run -not -path '*/var-lib/vpcctl*' -not -path '/run/shim/
 ";
 
 /// What differs between two objects that are the same to everybody.
-const MEANINGLESS_KEYS: [&str; 12] = [
+const MEANINGLESS_KEYS: [&str; 8] = [
     "ifindex",
     "link_index",
     "link_netnsid",
     "link_netns",
-    "hello_timer",
-    "tcn_timer",
-    "topology_change_timer",
-    "gc_timer",
     "preferred_life_time",
     "valid_life_time",
     "numtxqueues",
@@ -178,7 +174,8 @@ fn json_lines(text: &str) -> Vec<String> {
 fn stripped(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
-            let kept = map.iter().filter(|(key, _)| !MEANINGLESS_KEYS.contains(&key.as_str()));
+            let meaningless = |key: &str| key.ends_with("_timer") || MEANINGLESS_KEYS.contains(&key);
+            let kept = map.iter().filter(|(key, _)| !meaningless(key));
             Value::Object(kept.map(|(key, value)| (key.clone(), stripped(value))).collect())
         }
         Value::Array(items) => Value::Array(items.iter().map(stripped).collect()),

@@ -5,4 +5,4 @@ pub mod dump;
 pub mod sandbox;
 pub mod shim;
 
-pub use sandbox::{Output, Sandbox};
+pub use sandbox::Sandbox;

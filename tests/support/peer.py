@@ -9,7 +9,8 @@ import struct
 import sys
 import time
 
-PATIENCE = 1.0
+# A refusal that comes while connect() still holds the socket takes effect with the next SYN, after a second.
+PATIENCE = 1.3
 PORT_UNREACHABLE = errno.ECONNREFUSED
 UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM, errno.ENETDOWN, errno.ECONNRESET}
 

@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a condition is looked at.
 const PACE: Duration = Duration::from_millis(5);
 
+/// How long a stream that sends every 10 ms has to stay without an answer to count as cut.
+const SILENCE: Duration = Duration::from_millis(300);
+
 /// How much of a command's output a failing test shows.
 const SHOWN_LINES: usize = 60;
 
@@ -251,6 +254,39 @@ impl Sandbox {
         self.start_peer(netns, &format!("serve {}", ports.join(" ")))
     }
 
+    /// Keeps one connection busy: a number every 10 ms, each echoed by the server. Waits until the first ones are back.
+    #[track_caller]
+    pub fn stream(&mut self, netns: &str, kind: &str, server: &str, name: &str) -> u32 {
+        let (address, port) = server.split_once(':').expect("ADDRESS:PORT");
+        let pid = self.start(netns, name, &format!("{PYTHON} $T/peer.py stream {kind} {address} {port}"));
+        self.wait_for_file(&format!("{name}.out"), |out| answers(out) > 3);
+        pid
+    }
+
+    /// How many answers a stream has had.
+    pub fn answers(&self, name: &str) -> usize {
+        answers(&text(&self.dir().join(format!("{name}.out"))))
+    }
+
+    /// Waits until a stream has had more answers.
+    #[track_caller]
+    pub fn assert_flowing(&mut self, name: &str) {
+        let before = self.answers(name);
+        self.wait_for_file(&format!("{name}.out"), |out| answers(out) > before + 3);
+    }
+
+    /// Fails the test if answers still come to a stream, in a time in which dozens would.
+    #[track_caller]
+    pub fn assert_silent(&mut self, name: &str) {
+        let before = self.answers(name);
+        let sent = Instant::now();
+        while sent.elapsed() < SILENCE {
+            std::thread::sleep(PACE);
+        }
+        let after = self.answers(name);
+        self.assert(before == after, &format!("`{name}` still flows: {before} answers, then {after}"));
+    }
+
     /// Runs the helper in a namespace to its end, and returns what it prints.
     #[track_caller]
     pub fn peer(&mut self, netns: &str, arguments: &str) -> String {
@@ -349,6 +385,11 @@ impl Drop for Sandbox {
             }
         }
     }
+}
+
+/// The answers in a stream's output; what begins with a letter is a complaint.
+fn answers(out: &str) -> usize {
+    out.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())).count()
 }
 
 /// The end of a long text.
