@@ -12,7 +12,7 @@ use crate::host::{Host, StepError, look, processes};
 use crate::model::kernel_names::Netns;
 use crate::model::owner::Owner;
 use crate::plan::batch::{Call, InputLine, Program, Step, Steps, Write};
-use crate::plan::line::{Place, Setting};
+use crate::plan::line::{Leftover, Place, Setting};
 use crate::plan::observed::Seen;
 
 impl Host<'_> {
@@ -61,7 +61,7 @@ impl Host<'_> {
             Step::Run(call) => within(&call.place, || run::check(call).map(|_| ())),
             Step::Write(place, writes) => within(place, || writes.iter().try_for_each(|write| set(place, write))),
             Step::EndProcesses(namespaces) => self.end_processes(namespaces),
-            Step::DropTables(tables) => drop_tables(tables),
+            Step::Clean(leftovers) => clean(leftovers),
         }
     }
 
@@ -128,17 +128,17 @@ fn setting_is(key: &str, value: &str) -> bool {
     fs::read_to_string(setting_path(key)).is_ok_and(|found| found.trim() == value)
 }
 
-/// Deletes tables that came with vpcctl's first rules, if by now there is nothing in them but empty built-in chains. Where
-/// `nft` is missing they stay, empty as they are.
-fn drop_tables(tables: &[String]) -> Result<(), StepError> {
+/// Deletes tables and built-in chains that came with vpcctl's first rules, if by now there is nothing in them. Where `nft` is
+/// missing they stay, empty as they are.
+fn clean(leftovers: &[Leftover]) -> Result<(), StepError> {
     if run::find(Program::Nft.as_str()).is_err() {
         return Ok(());
     }
     let mut seen = Seen::default();
     seen.read_rules(&look::rules(&Place::Host)?);
     let mut delete = Call::plain(Place::Host, Program::Nft, &["-f", "-"]);
-    let unused = tables.iter().filter(|table| seen.has_unused_table(table));
-    let line = |table| InputLine { text: format!("delete table ip {table}"), object: Owner::Host };
+    let unused = leftovers.iter().filter(|leftover| seen.is_unused(leftover));
+    let line = |leftover| InputLine { text: format!("delete {leftover}"), object: Owner::Host };
     delete.input = unused.map(line).collect();
     if delete.input.is_empty() {
         return Ok(());

@@ -4,23 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use crate::error::{Failure, Kind};
-use crate::host::StepError;
-use crate::host::look;
+use crate::host::{StepError, look, run};
 use crate::model::cidr::Cidr;
-use crate::model::facts::{HostFacts, HostLink, HostNetwork};
+use crate::model::facts::{FirewallFacts, HostFacts, HostLink, HostNetwork};
 use crate::model::name::IfName;
+use crate::plan::batch::{Call, Program};
 use crate::plan::line::Place;
 use crate::plan::observed::{Seen, SeenRoute};
 use crate::plan::op::ROUTE_PROTOCOL;
 use crate::plan::topology::{UPLINK_GROUP, UPLINK_GROUP_MASK};
 
-/// Looks at the host's interfaces, addresses and routes, and at its tables if `with_tables`.
-pub fn gather(with_tables: bool) -> Result<HostFacts, Failure> {
+/// Looks at the host's interfaces, addresses and routes, and at its firewall if asked to.
+pub fn gather(with_firewall: bool) -> Result<HostFacts, Failure> {
     let seen = see().map_err(|error| {
         Failure::new(Kind::Host, format!("cannot look at the host's network: {}: {}", error.command, error.reason))
     })?;
-    let tables = if with_tables { tables()? } else { BTreeSet::new() };
-    Ok(from_seen(&seen, tables))
+    let firewall = if with_firewall { firewall()? } else { FirewallFacts::default() };
+    Ok(from_seen(&seen, firewall))
 }
 
 fn see() -> Result<Seen, StepError> {
@@ -31,14 +31,42 @@ fn see() -> Result<Seen, StepError> {
     Ok(seen)
 }
 
-fn tables() -> Result<BTreeSet<String>, Failure> {
-    let text = look::rules(&Place::Host).map_err(|error| {
+/// What of the firewall is there. `nft` tells it apart from what `iptables-save` shows in any case; where `nft` is missing,
+/// every built-in chain of a table counts as there.
+fn firewall() -> Result<FirewallFacts, Failure> {
+    let cannot = |error: StepError| {
         Failure::new(Kind::Host, format!("cannot look at the host's rules: {}: {}", error.command, error.reason))
-    })?;
-    Ok(text.lines().filter_map(|line| line.strip_prefix('*')).map(str::to_owned).collect())
+    };
+    if run::find(Program::Nft.as_str()).is_ok() {
+        let call = Call::plain(Place::Host, Program::Nft, &["list", "chains", "ip"]);
+        return Ok(read_nft(&look::dump(&call).map_err(cannot)?));
+    }
+    let mut seen = Seen::default();
+    seen.read_rules(&look::rules(&Place::Host).map_err(cannot)?);
+    let chains: BTreeSet<_> = seen.chains.into_keys().collect();
+    Ok(FirewallFacts { tables: chains.iter().map(|(table, _)| table.clone()).collect(), chains })
 }
 
-fn from_seen(seen: &Seen, tables: BTreeSet<String>) -> HostFacts {
+/// Reads `nft list chains`: `table ip NAME {` and, indented, `chain NAME {`.
+fn read_nft(text: &str) -> FirewallFacts {
+    let mut facts = FirewallFacts::default();
+    let mut table = String::new();
+    for line in text.lines() {
+        match line.split_whitespace().collect::<Vec<_>>()[..] {
+            ["table", "ip", name, "{"] => {
+                table = name.to_owned();
+                facts.tables.insert(table.clone());
+            }
+            ["chain", name, "{"] => {
+                facts.chains.insert((table.clone(), name.to_owned()));
+            }
+            _ => {}
+        }
+    }
+    facts
+}
+
+fn from_seen(seen: &Seen, firewall: FirewallFacts) -> HostFacts {
     let foreign: BTreeMap<&String, u32> =
         seen.links.iter().filter(|(_, link)| !is_uplink(&link.group)).map(|(name, link)| (name, link.mtu)).collect();
     let links = foreign.iter().filter(|(name, _)| name.as_str() != "lo");
@@ -59,7 +87,7 @@ fn from_seen(seen: &Seen, tables: BTreeSet<String>) -> HostFacts {
         default_wan: default_wan(&seen.routes),
         links: links.collect(),
         networks: addresses.chain(routes).collect(),
-        tables,
+        firewall,
     }
 }
 
@@ -95,4 +123,17 @@ fn default_wan(routes: &[SeenRoute]) -> Option<IfName> {
 fn forwards(link: &IfName) -> bool {
     let value = fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{link}/forwarding"));
     value.is_ok_and(|value| value.trim() == "1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nft_tells_tables_without_chains_too() {
+        let text = "table ip foo {\n}\ntable ip filter {\n\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy drop;\n\t}\n}\n";
+        let facts = read_nft(text);
+        assert_eq!(facts.tables, ["filter", "foo"].map(str::to_owned).into());
+        assert_eq!(facts.chains, [("filter".to_owned(), "FORWARD".to_owned())].into());
+    }
 }

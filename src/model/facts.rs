@@ -35,8 +35,17 @@ pub struct HostFacts {
     pub links: BTreeMap<IfName, HostLink>,
     /// What the host reaches by itself, default routes excepted.
     pub networks: Vec<HostNetwork>,
-    /// The names of the iptables tables that exist.
+    /// The tables and built-in chains that exist, where that was asked.
+    pub firewall: FirewallFacts,
+}
+
+/// Which of the parts that rules go into are there already.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FirewallFacts {
+    /// The names of the iptables tables.
     pub tables: BTreeSet<String>,
+    /// The chains by table and name.
+    pub chains: BTreeSet<(String, String)>,
 }
 
 impl HostFacts {

@@ -36,6 +36,9 @@ pub struct Host {
     /// The iptables tables that came into being with vpcctl's rules.
     #[serde(default)]
     pub own_tables: BTreeSet<String>,
+    /// The built-in chains that came into being with vpcctl's rules in somebody else's tables, as table and chain.
+    #[serde(default)]
+    pub own_chains: BTreeSet<(String, String)>,
 }
 
 /// An interface that VPCs leave by.

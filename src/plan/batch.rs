@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::model::kernel_names::Netns;
 use crate::model::owner::Owner;
-use crate::plan::line::{Change, Firewall, Line, Place, Setting};
+use crate::plan::line::{Change, Firewall, Leftover, Line, Place, Setting};
 use crate::plan::op::Op;
 use crate::plan::rule::Table;
 use crate::plan::{Plan, Removed};
@@ -107,8 +107,8 @@ pub enum Step {
     Write(Place, Vec<Write>),
     /// Processes that live in namespaces about to go are ended.
     EndProcesses(Vec<Netns>),
-    /// Tables of the host that came with our rules go, if nobody else uses them by now.
-    DropTables(Vec<String>),
+    /// Tables and chains of the host that came with our rules go, if nobody else uses them by now.
+    Clean(Vec<Leftover>),
 }
 
 /// The steps of a plan: one after the other, but for the places, which don't depend on each other.
@@ -190,7 +190,7 @@ impl Places {
                 let late = setting.key.starts_with("net/netfilter/");
                 if late { &mut lines.late } else { &mut lines.settings }.push(Write { setting, object });
             }
-            Change::DropTable(table) => lines.tables.push(table),
+            Change::Clean(leftover) => lines.leftovers.push(leftover),
         }
     }
 }
@@ -205,7 +205,7 @@ struct Lines {
     ip: Vec<InputLine>,
     unlink: Vec<(String, Owner)>,
     bridge: Vec<InputLine>,
-    tables: Vec<String>,
+    leftovers: Vec<Leftover>,
 }
 
 impl Lines {
@@ -233,8 +233,8 @@ impl Lines {
             write(self.late),
             write(self.settings),
         ];
-        let tables = (!self.tables.is_empty()).then_some(Step::DropTables(self.tables));
-        steps.into_iter().flatten().chain(tables).collect()
+        let clean = (!self.leftovers.is_empty()).then_some(Step::Clean(self.leftovers));
+        steps.into_iter().flatten().chain(clean).collect()
     }
 }
 

@@ -38,7 +38,6 @@ const ORIGINAL: &str = "-m conntrack --ctstate NEW,ESTABLISHED --ctdir ORIGINAL"
 const PING: &str = "-p icmp -m icmp --icmp-type 8";
 const ACCEPT: &str = "-j ACCEPT";
 const DROP: &str = "-j DROP";
-const REFUSE: &str = "-j REJECT --reject-with icmp-admin-prohibited";
 
 /// The host's rules; none while no VPC has an uplink.
 pub fn host(state: &State) -> Vec<Object> {
@@ -66,7 +65,7 @@ fn host_input() -> Vec<Rule> {
 fn host_forward(state: &State, pools: &BTreeSet<Cidr>) -> Vec<Rule> {
     let (from_any, to_any) = (from_group(UPLINK_GROUP, UPLINK_GROUP_MASK), to_group(UPLINK_GROUP, UPLINK_GROUP_MASK));
     let both = format!("{from_any} --dst-group {UPLINK_GROUP:#x}/{UPLINK_GROUP_MASK:#x}");
-    let mut rules = vec![Rule::new(both, REFUSE, "the host joins no VPCs")];
+    let mut rules = Vec::from(refuse(&both, "the host joins no VPCs"));
     for (wan, record) in &state.host.wans {
         let group = UPLINK_GROUP | u32::from(record.index);
         for pool in pools {
@@ -84,7 +83,7 @@ fn host_forward(state: &State, pools: &BTreeSet<Cidr>) -> Vec<Rule> {
             "answers from the internet",
         ));
     }
-    rules.push(Rule::new(from_any, REFUSE, "nothing else leaves a VPC by the host"));
+    rules.extend(refuse(&from_any, "nothing else leaves a VPC by the host"));
     rules.push(Rule::new(to_any, DROP, "nothing else enters a VPC by the host"));
     rules
 }
@@ -92,6 +91,15 @@ fn host_forward(state: &State, pools: &BTreeSet<Cidr>) -> Vec<Rule> {
 fn host_masquerade(state: &State, pools: &BTreeSet<Cidr>) -> Vec<Rule> {
     let pairs = state.host.wans.keys().flat_map(|wan| pools.iter().map(move |pool| (wan, pool)));
     pairs.map(|(wan, pool)| Rule::new(format!("-s {pool} -o {wan}"), "-j MASQUERADE", "VPCs to the internet")).collect()
+}
+
+/// An answer at once: a reset for TCP, whose ICMP errors the kernel may lose while a connection is being opened (3 of 200 took a
+/// second where 0 of 200 do with a reset), and an ICMP error for the rest.
+fn refuse(matches: &str, purpose: &str) -> [Rule; 2] {
+    [
+        Rule::new(format!("-p tcp {matches}"), "-j REJECT --reject-with tcp-reset", purpose),
+        Rule::new(matches, "-j REJECT --reject-with icmp-admin-prohibited", purpose),
+    ]
 }
 
 fn from_group(group: u32, mask: u32) -> String {
@@ -198,7 +206,7 @@ impl Router<'_> {
                 "answers from the internet",
             ));
         }
-        rules.push(Rule::new(format!("-i {bridge}"), REFUSE, "all else is refused at once"));
+        rules.extend(refuse(&format!("-i {bridge}"), "all else is refused at once"));
         rules
     }
 

@@ -77,7 +77,7 @@ impl Op {
                 let chain = seen.chain(crate::plan::rule::Table::Filter, chain);
                 present_if(chain.and_then(|chain| chain.policy.as_deref()) == Some("DROP"))
             }
-            Object::HostTable(_) => Holding::Held,
+            Object::Leftover(_) => Holding::Held,
             Object::Port { device, bridge, .. } => match seen.links.get(device.as_str()) {
                 Some(link) => match link.master.as_deref() {
                     None => Holding::Absent,

@@ -62,8 +62,27 @@ pub enum Change {
     Rules(Table, Firewall),
     /// A write below `/proc/sys`.
     Sysctl(Setting),
-    /// The end of an empty table of the host.
-    DropTable(String),
+    /// The end of what our rules brought into being on the host, once it is empty.
+    Clean(Leftover),
+}
+
+/// What iptables makes by itself when a rule comes, and leaves when it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leftover {
+    /// A table.
+    Table(String),
+    /// A built-in chain: its table and its name.
+    Chain(String, String),
+}
+
+impl fmt::Display for Leftover {
+    /// As `nft delete` takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Leftover::Table(table) => write!(f, "table ip {table}"),
+            Leftover::Chain(table, chain) => write!(f, "chain ip {table} {chain}"),
+        }
+    }
 }
 
 /// A write below `/proc/sys`.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::model::kernel_names::Netns;
-use crate::plan::line::Place;
+use crate::plan::line::{Leftover, Place};
 use crate::plan::op::{Object, Op};
 use crate::plan::rule::{MARK, Table};
 
@@ -142,7 +142,7 @@ pub fn questions<'a>(ops: impl IntoIterator<Item = &'a Op>) -> BTreeMap<Place, Q
                 questions.sysctls.insert(sysctl.key.clone());
             }
             Object::Set { .. } | Object::SetEntry { .. } => questions.sets = true,
-            Object::Chain { .. } | Object::Jump { .. } | Object::DropPolicy { .. } | Object::HostTable(_) => {
+            Object::Chain { .. } | Object::Jump { .. } | Object::DropPolicy { .. } | Object::Leftover(_) => {
                 questions.rules = true;
             }
             Object::Fdb { .. } => questions.fdb = true,
@@ -273,9 +273,13 @@ impl Seen {
         }
     }
 
-    /// Is the table there, with nothing in it but built-in chains that accept?
-    pub fn has_unused_table(&self, table: &str) -> bool {
-        let mut chains = self.chains.iter().filter(|((of, _), _)| of == table).map(|(_, chain)| chain).peekable();
+    /// Is it there, with nothing in it but built-in chains that accept?
+    pub fn is_unused(&self, leftover: &Leftover) -> bool {
+        let is_part = |(of, name): &(String, String)| match leftover {
+            Leftover::Table(table) => of == table,
+            Leftover::Chain(table, chain) => of == table && name == chain,
+        };
+        let mut chains = self.chains.iter().filter(|(path, _)| is_part(path)).map(|(_, chain)| chain).peekable();
         let is_bare = |chain: &SeenChain| chain.rules.is_empty() && chain.policy.as_deref() == Some("ACCEPT");
         chains.peek().is_some() && chains.all(is_bare)
     }

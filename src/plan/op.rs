@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use crate::model::cidr::Cidr;
 use crate::model::kernel_names::{Device, Netns};
 use crate::model::owner::Owner;
-use crate::plan::line::{Change, Firewall, Line, Place, Setting};
+use crate::plan::line::{Change, Firewall, Leftover, Line, Place, Setting};
 use crate::plan::rule::{MARK, Rule, Set, Table};
 
 /// The routing protocol number that marks a route on the host as vpcctl's: `v` in ASCII, free in `/etc/iproute2/rt_protos`.
@@ -46,8 +46,8 @@ pub enum Object {
     Jump { place: Place, table: Table, from: &'static str, to: String },
     /// The DROP policy of a built-in chain in a namespace of ours.
     DropPolicy { netns: Netns, chain: &'static str },
-    /// A table of the host that came into being with our rules and goes with them.
-    HostTable(String),
+    /// A table of the host, or a built-in chain of one, that came into being with our rules and goes with them.
+    Leftover(Leftover),
     /// A cable's end as a guarded port of the bridge.
     Port { netns: Netns, device: Device, bridge: Device },
     /// The one MAC address that a guarded port may use.
@@ -122,7 +122,7 @@ impl Op {
             Object::Chain { place, table, chain, .. } => format!("chain {chain} of table {table} in {place}"),
             Object::Jump { place, table, from, to } => format!("jump {from} to {to} of table {table} in {place}"),
             Object::DropPolicy { netns, chain } => format!("policy of chain {chain} in {netns}"),
-            Object::HostTable(table) => format!("table {table} in host"),
+            Object::Leftover(leftover) => format!("{leftover} in host"),
             Object::Port { netns, device, .. } => format!("bridge port {device} in {netns}"),
             Object::Fdb { netns, device, mac } => format!("fdb entry {mac} on {device} in {netns}"),
             Object::Address { place, device, address, prefix } => {
@@ -153,7 +153,7 @@ impl Op {
             | Object::Address { place, .. }
             | Object::Route { place, .. }
             | Object::Up { place, .. } => place.clone(),
-            Object::HostTable(_) | Object::Group { .. } => Place::Host,
+            Object::Leftover(_) | Object::Group { .. } => Place::Host,
         }
     }
 
@@ -180,7 +180,7 @@ impl Op {
                 | Object::Bridge { .. }
                 | Object::Cable { .. }
                 | Object::Set { .. }
-                | Object::HostTable(_)
+                | Object::Leftover(_)
         )
     }
 
@@ -226,7 +226,7 @@ impl Op {
             Object::DropPolicy { netns, chain } => {
                 vec![inside(netns, Change::Rules(Table::Filter, Firewall::DropPolicy(chain)))]
             }
-            Object::HostTable(_) => vec![],
+            Object::Leftover(_) => vec![],
             Object::Port { netns, device, bridge } => {
                 let guard = "isolated on locked on learning off flood off mcast_flood off bcast_flood off";
                 let lines = [
@@ -283,7 +283,7 @@ impl Op {
             Object::Jump { place, table, from, to } => {
                 vec![line(place, Change::Rules(*table, Firewall::Unhook(from, to.clone())))]
             }
-            Object::HostTable(table) => vec![line(&Place::Host, Change::DropTable(table.clone()))],
+            Object::Leftover(leftover) => vec![line(&Place::Host, Change::Clean(leftover.clone()))],
             Object::Fdb { netns, device, mac } => {
                 inside(netns, Change::Bridge(format!("fdb del {mac} dev {device} master static")))
             }

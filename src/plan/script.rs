@@ -2,7 +2,7 @@
 
 use crate::plan::Plan;
 use crate::plan::batch::{self, Call, Program, Step, Write};
-use crate::plan::line::{Place, Setting};
+use crate::plan::line::{Leftover, Place, Setting};
 
 /// The script for a plan, with a comment for each object that the lines are for.
 pub fn script(plan: &Plan) -> String {
@@ -32,12 +32,16 @@ pub fn step_lines(step: &Step) -> Vec<(String, String)> {
             let line = |netns| format!("ip netns pids {netns} 2>/dev/null | xargs -r kill || true");
             namespaces.iter().map(|netns| ("processes in what goes away".to_owned(), line(netns))).collect()
         }
-        Step::DropTables(tables) => {
-            let line = |table| {
-                let in_use = format!("iptables-save -t {table} | grep -q -e '^-A' -e '^:[^ ]* [^A]'");
-                ("the host's part".to_owned(), format!("{in_use} || nft delete table ip {table}"))
+        Step::Clean(leftovers) => {
+            let line = |leftover: &Leftover| {
+                let (table, rules, chains) = match leftover {
+                    Leftover::Table(table) => (table, "-A ".to_owned(), "[^ ]*".to_owned()),
+                    Leftover::Chain(table, chain) => (table, format!("-A {chain} "), chain.clone()),
+                };
+                let in_use = format!("iptables-save -t {table} | grep -q -e '^{rules}' -e '^:{chains} [^A]'");
+                ("the host's part".to_owned(), format!("{in_use} || nft delete {leftover}"))
             };
-            tables.iter().map(line).collect()
+            leftovers.iter().map(line).collect()
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::model::owner::Owner;
 use crate::model::policy::Policy;
 use crate::model::state::{HostAccess, Peering, State, Subnet, Uplink, Vpc};
 use crate::plan::firewall;
-use crate::plan::line::Place;
+use crate::plan::line::{Leftover, Place};
 use crate::plan::op::{End, Object, Op, Sysctl, Via};
 
 /// The interface group of every uplink: `vp` in ASCII in the upper half, the WAN interface's index in the lower.
@@ -30,7 +30,9 @@ pub fn ops(state: &State) -> Vec<Op> {
 /// The host's own part: its rules, and forwarding on the interfaces that VPCs leave by.
 pub fn host_ops(state: &State) -> Vec<Op> {
     let owner = Owner::Host;
-    let tables = state.host.own_tables.iter().map(|table| Object::HostTable(table.clone()));
+    let tables = state.host.own_tables.iter().cloned().map(Leftover::Table);
+    let chains = state.host.own_chains.iter().cloned().map(|(table, chain)| Leftover::Chain(table, chain));
+    let leftovers = tables.chain(chains).map(Object::Leftover);
     let rules = firewall::host(state);
     let wans = state.host.wans.iter().map(|(wan, record)| {
         Object::Sysctl(Sysctl {
@@ -44,7 +46,7 @@ pub fn host_ops(state: &State) -> Vec<Op> {
             optional: true,
         })
     });
-    tables.chain(rules).chain(wans).map(|object| Op::new(&owner, object)).collect()
+    leftovers.chain(rules).chain(wans).map(|object| Op::new(&owner, object)).collect()
 }
 
 /// A VPC's router, uplink, subnets and instances.

@@ -1,11 +1,13 @@
 //! `vpcctl sandbox`: a private machine for a first try, for the demo and for the tests.
 //!
-//!     the caller's host             the sandbox: private user, network, mount and pid namespaces
-//!     ─────────────────             ─────────────────────────────────────────────────────────────
-//!     vpcctl sandbox                 host                              internet (/run/netns/internet)
-//!       └─ sandbox-init  = pid 1      eth0 198.51.100.10/24 ═══ eth0 198.51.100.1/24
-//!            ├─ sandbox-internet      default via 198.51.100.1    203.0.113.0/24, every address of it local:
-//!            └─ CMD                                               ping, HTTP on 80, DNS on 53
+//! ```text
+//! the caller's host             the sandbox: private user, network, mount and pid namespaces
+//! ─────────────────             ─────────────────────────────────────────────────────────────
+//! vpcctl sandbox                 host                              internet (/run/netns/internet)
+//!   └─ sandbox-init  = pid 1      eth0 198.51.100.10/24 ═══ eth0 198.51.100.1/24
+//!        ├─ sandbox-internet      default via 198.51.100.1    203.0.113.0/24, every address of it local:
+//!        └─ CMD                                               ping, HTTP on 80, DNS on 53
+//! ```
 //!
 //! 1. No privilege: the caller is root of a user namespace in which only its own user exists.
 //! 2. Nothing of the host changes: /run, the state directory, /etc, /proc and /sys are the sandbox's own, every

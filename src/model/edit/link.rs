@@ -54,7 +54,7 @@ pub fn give_uplink(state: &mut State, vpc: &VpcName, pool: Cidr, facts: &HostFac
     let taken: Vec<Cidr> = networks.chain([found.cidr]).collect();
     let uplink = Uplink { link: take_link(state, pool, &taken)?, pool };
     if state.vpcs.values().all(|vpc| vpc.uplink.is_none()) {
-        note_table(state, "filter", facts);
+        note_table(state, "filter", &["INPUT", "FORWARD"], facts);
     }
     state.vpc_mut(vpc)?.uplink = Some(uplink);
     Ok(())
@@ -66,7 +66,7 @@ pub fn record_wan(state: &mut State, wan: IfName, facts: &HostFacts) -> Result<(
         return Ok(());
     }
     if state.host.wans.is_empty() {
-        note_table(state, "nat", facts);
+        note_table(state, "nat", &["POSTROUTING"], facts);
     }
     let taken: BTreeSet<u16> = state.host.wans.values().map(|wan| wan.index).collect();
     let free = (1..=u16::MAX).find(|index| !taken.contains(index));
@@ -76,11 +76,19 @@ pub fn record_wan(state: &mut State, wan: IfName, facts: &HostFacts) -> Result<(
     Ok(())
 }
 
-/// A table that doesn't exist comes into being with our first rule in it, and is ours to delete.
-fn note_table(state: &mut State, table: &str, facts: &HostFacts) {
-    if !facts.tables.contains(table) {
+/// A table or a built-in chain that doesn't exist comes into being with our first rule in it, and is ours to delete.
+fn note_table(state: &mut State, table: &str, chains: &[&str], facts: &HostFacts) {
+    if !facts.firewall.tables.contains(table) {
         state.host.own_tables.insert(table.to_owned());
+        return;
     }
+    let named = chains.iter().map(|chain| (table.to_owned(), chain.to_string()));
+    state.host.own_chains.extend(named.filter(|chain| !facts.firewall.chains.contains(chain)));
+}
+
+fn forget_table(state: &mut State, table: &str) {
+    state.host.own_tables.remove(table);
+    state.host.own_chains.retain(|(of, _)| of != table);
 }
 
 /// Takes from the record of the host what no VPC uses any more.
@@ -88,9 +96,9 @@ pub fn forget_unused(state: &mut State) {
     let used: BTreeSet<_> = state.vpcs.values().filter_map(|vpc| vpc.nat.as_ref()).map(|nat| nat.wan.clone()).collect();
     state.host.wans.retain(|wan, _| used.contains(wan));
     if state.host.wans.is_empty() {
-        state.host.own_tables.remove("nat");
+        forget_table(state, "nat");
     }
     if state.vpcs.values().all(|vpc| vpc.uplink.is_none()) {
-        state.host.own_tables.remove("filter");
+        forget_table(state, "filter");
     }
 }
