@@ -11,7 +11,7 @@ use crate::ui::Format;
 
 /// Virtual private clouds on one Linux host, built from network namespaces, bridges, routes and iptables.
 #[derive(Debug, Parser)]
-#[command(name = "vpcctl", version, max_term_width = 100, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "vpcctl", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     /// What is common to all commands.
     #[command(flatten)]

@@ -35,6 +35,7 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::error::{Failure, Kind};
+use crate::plan::script;
 use crate::session::Session;
 use crate::store::Store;
 use crate::ui::{Format, Ui};
@@ -115,6 +116,7 @@ fn watch_signals(interrupted: &Arc<AtomicBool>) {
 
 /// The command line after the program's name, for the log and the intent.
 fn typed() -> String {
-    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    words.join(" ").escape_debug().to_string()
+    let words =
+        std::env::args_os().skip(1).map(|word| script::quote(&word.to_string_lossy()).escape_debug().to_string());
+    words.collect::<Vec<_>>().join(" ")
 }

@@ -1,25 +1,28 @@
 //! The only choreography: lock and load, edit, plan, show or apply, commit. Every command that changes something is an edit
 //! handed to [`Session::change`].
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::{Failure, Kind, Result};
-use crate::host::{Host, StepError, facts, look, namespace, privilege};
+use crate::host::{Host, StepError, facts, look, namespace, privilege, run};
 use crate::model::facts::HostFacts;
-use crate::model::owner::Owner;
 use crate::model::state::State;
-use crate::plan::holds::Holding;
-use crate::plan::line::{Change, Place};
+use crate::plan::batch::{self, Part, Program};
 use crate::plan::observed::Observed;
-use crate::plan::op::{Object, Op};
-use crate::plan::{self, Plan, batch, reconcile, script, topology};
+use crate::plan::op::Op;
+use crate::plan::reconcile::{self, Unmarked};
+use crate::plan::subject::Subject;
+use crate::plan::{self, Plan, claims, script, topology};
 use crate::store::{Lock, Store};
 use crate::ui::Ui;
 
 /// How often the kernel is looked at anew before what it refuses is an error.
 const CONVERGE_ATTEMPTS: usize = 4;
+
+/// What every change may start, and every undoing needs.
+const TOOLS: [Program; 5] =
+    [Program::Ip, Program::Bridge, Program::Ipset, Program::IptablesRestore, Program::IptablesSave];
 
 /// What a command works with.
 pub struct Session<'a> {
@@ -37,13 +40,6 @@ pub struct Session<'a> {
     pub interrupted: &'a AtomicBool,
 }
 
-/// A plan that nothing foreign is in the way of.
-struct Checked {
-    plan: Plan,
-    /// It also makes again what was removed behind vpcctl's back.
-    heals: bool,
-}
-
 /// What came of a change.
 #[derive(Debug, Clone)]
 pub struct Outcome {
@@ -51,8 +47,8 @@ pub struct Outcome {
     pub old: State,
     /// The state now.
     pub new: State,
-    /// How many objects the kernel lacked although the state had them, and has again.
-    pub healed: usize,
+    /// How many objects were not as the state says, and are again.
+    pub mended: usize,
     /// Only a script was printed.
     pub dry_run: bool,
 }
@@ -64,40 +60,22 @@ impl Outcome {
     }
 }
 
+/// A plan that nothing foreign is in the way of.
+struct Checked {
+    plan: Plan,
+    /// It also makes again what was removed behind vpcctl's back.
+    mends: bool,
+}
+
 impl Session<'_> {
     /// The state, for commands that only read. They take no lock: the file is replaced whole.
     pub fn read(&self) -> Result<State> {
         self.store.load()
     }
 
-    /// Makes `edit` true in the kernel and then in the state file. Where it changes nothing, `subject`'s objects are looked
-    /// at, and what was removed behind vpcctl's back is made again.
-    pub fn change(&self, subject: &Subject, edit: impl FnOnce(&mut State) -> Result<()>) -> Result<Outcome> {
-        if self.dry_run {
-            return self.show(subject, edit);
-        }
-        privilege::check()?;
-        self.store.prepare()?;
-        let lock = self.store.lock(self.lock_timeout, || self.ui.note("waiting for another vpcctl to finish"))?;
-        self.ui.log_to(&self.store.log_path());
-        let old = self.recovered(&lock)?;
-        let mut new = old.clone();
-        edit(&mut new)?;
-        if old == new {
-            return self.heal(&lock, subject, old);
-        }
-        let Checked { plan, heals } = self.checked_plan(&old, &new)?;
-        self.store.begin(&lock, &self.command, &new)?;
-        if let Err(error) = self.run(&plan, self.interrupted) {
-            let forward = plan.only_unmakes() || (heals && !error.interrupted);
-            self.settle(&lock, &old, &new, forward, error)?;
-        }
-        self.store.commit(&lock)?;
-        if self.interrupted.load(Ordering::Relaxed) {
-            let hint = "the command had done its work by then: the change holds";
-            return Err(Failure::new(Kind::Interrupted, "interrupted").hint(hint));
-        }
-        Ok(Outcome { old, new, healed: 0, dry_run: false })
+    /// What the kernel has of these ops.
+    pub fn observe<'b>(&self, ops: impl IntoIterator<Item = &'b Op>) -> Result<Observed> {
+        look::observe(ops).map_err(|error| failure(&error))
     }
 
     /// What an edit has to know of the host.
@@ -107,73 +85,112 @@ impl Session<'_> {
         facts::gather(first_rules)
     }
 
+    /// Makes `edit` true in the kernel and then in the state file. Where it changes nothing, `subject`'s objects are looked
+    /// at, and what was removed behind vpcctl's back is made again.
+    pub fn change(&self, subject: &Subject, edit: impl FnOnce(&mut State) -> Result<()>) -> Result<Outcome> {
+        if self.dry_run {
+            return self.show(subject, edit);
+        }
+        privilege::check()?;
+        TOOLS.iter().try_for_each(|program| run::find(program.as_str()).map(|_| ()))?;
+        self.store.prepare()?;
+        self.ui.log_to(&self.store.log_path());
+        let lock = self.store.lock(self.lock_timeout, || self.ui.note("waiting for another vpcctl to finish"))?;
+        let old = self.recovered(&lock)?;
+        let mut new = old.clone();
+        edit(&mut new)?;
+        let mended = if old == new { self.mend(&lock, subject, &old)? } else { self.advance(&lock, &old, &new)? };
+        if self.interrupted.load(Ordering::Relaxed) {
+            let hint = "the command had done its work by then: the change holds";
+            return Err(Failure::new(Kind::Interrupted, "interrupted").hint(hint));
+        }
+        Ok(Outcome { old, new, mended, dry_run: false })
+    }
+
     /// The dry run: the plan as a script on stdout.
     fn show(&self, subject: &Subject, edit: impl FnOnce(&mut State) -> Result<()>) -> Result<Outcome> {
         let old = self.store.load()?;
         if let Some(intent) = self.store.intent()? {
-            self.ui.note(&format!("`{}` was cut off; the next command puts that right first", intent.changed_by));
+            self.ui
+                .note(&format!("`{}` did not end cleanly; the next command puts that right first", intent.changed_by));
         }
         let mut new = old.clone();
         edit(&mut new)?;
         let plan = if old == new {
             let ops = subject.ops(&new);
-            reconcile::plan(&ops, &[], &self.look(&ops)?)
+            reconcile::plan(&ops, &[], &self.observe(&ops)?, Unmarked::Theirs)
         } else {
             self.checked_plan(&old, &new)?.plan
         };
         self.ui.data(&script::script(&plan))?;
-        Ok(Outcome { old, new, healed: 0, dry_run: true })
+        Ok(Outcome { old, new, mended: 0, dry_run: true })
     }
 
-    /// The plan from one state to the next, refused where something that isn't vpcctl's is in the way.
+    /// From one state to the next: the intent, the kernel, the commit.
+    fn advance(&self, lock: &Lock, old: &State, new: &State) -> Result<usize> {
+        let Checked { plan, mends } = self.checked_plan(old, new)?;
+        self.store.begin(lock, &self.command, new)?;
+        if let Err((part, error)) = self.run(&plan, self.interrupted) {
+            // What is left to unmake may be gone by itself, and what was found missing may have moved: look again, and go on.
+            let forward = part == Part::Unmake || (mends && !error.interrupted);
+            self.settle(lock, old, new, forward, error)?;
+        }
+        self.store.commit(lock)?;
+        Ok(0)
+    }
+
+    /// What the state says of `subject` and the kernel lacks; the number of objects that were mended.
+    fn mend(&self, lock: &Lock, subject: &Subject, state: &State) -> Result<usize> {
+        let ops = subject.ops(state);
+        let observed = self.observe(&ops)?;
+        claims::refuse_theirs(&ops, &observed)?;
+        let plan = reconcile::plan(&ops, &[], &observed, Unmarked::Theirs);
+        if plan.is_empty() {
+            return Ok(0);
+        }
+        self.store.begin(lock, &self.command, state)?;
+        let mended = match self.run(&plan, self.interrupted) {
+            Err((_, error)) if error.interrupted => Err(failure(&error)),
+            Err(_) => self.converge(&ops, &[]),
+            Ok(()) => Ok(()),
+        };
+        self.store.abandon(lock)?;
+        mended.map(|()| plan.make.len())
+    }
+
+    /// The plan from one state to the next. Where something is in the way, or something that should be there is not, the plan
+    /// starts from what the kernel has; what isn't vpcctl's is refused or left alone.
     fn checked_plan(&self, old: &State, new: &State) -> Result<Checked> {
         let plan = plan::between(old, new);
-        let before: BTreeSet<String> = topology::host_ops(old).iter().map(Op::identity).collect();
-        let in_the_way = |op: &Op| is_in_the_way(op) || (!before.contains(&op.identity()) && is_foreign_chain(op, new));
-        if !plan.make.iter().any(in_the_way) && !lost_place(&plan) {
-            return Ok(Checked { plan, heals: false });
-        }
         let (before, after) = (plan::affected_ops(old, new), plan::affected_ops(new, old));
-        let observed = self.look(before.iter().chain(&after))?;
-        for op in plan.make.iter().filter(|op| !before.contains(op)) {
-            refuse_foreign(op, &observed)?;
+        let fresh = claims::fresh(&plan, &before);
+        let taken = fresh.iter().any(|op| claims::may_be_taken(op, new, &namespace::has_file, &namespace::has_link));
+        let lost = claims::places(&plan.make).iter().any(|netns| !namespace::is_alive(netns));
+        if !taken && !lost && self.has_all(&claims::doomed(&plan))? {
+            return Ok(Checked { plan, mends: false });
         }
-        Ok(Checked { plan: reconcile::plan(&after, &before, &observed), heals: lost_place(&plan) })
-    }
-
-    /// What the state says of `subject` and the kernel lacks.
-    fn heal(&self, lock: &Lock, subject: &Subject, state: State) -> Result<Outcome> {
-        let ops = subject.ops(&state);
-        let observed = self.look(&ops)?;
-        let plan = reconcile::plan(&ops, &[], &observed);
-        for op in &plan.make {
-            refuse_foreign(op, &observed)?;
+        let observed = self.observe(before.iter().chain(&after))?;
+        fresh.iter().try_for_each(|op| claims::refuse_present(op, &observed))?;
+        for op in claims::theirs(&before, &observed) {
+            self.ui.note(&format!("{} is not vpcctl's any more: left alone", op.identity()));
         }
-        let healed = plan.make.len();
-        if healed > 0 {
-            self.store.begin(lock, &self.command, &state)?;
-            if self.run(&plan, self.interrupted).is_err() {
-                self.converge(&ops, &[])?;
-            }
-            self.store.commit(lock)?;
-        }
-        Ok(Outcome { old: state.clone(), new: state, healed, dry_run: false })
+        let plan = reconcile::plan(&after, &before, &observed, Unmarked::Theirs);
+        Ok(Checked { plan, mends: lost })
     }
 
-    fn look<'b>(&self, ops: impl IntoIterator<Item = &'b Op>) -> Result<Observed> {
-        look::observe(ops).map_err(|error| failure(&error))
+    /// Are these as they should be?
+    fn has_all(&self, ops: &[Op]) -> Result<bool> {
+        let observed = self.observe(ops)?;
+        Ok(ops.iter().all(|op| op.holding(&observed) == plan::holds::Holding::Held))
     }
 
-    /// What the kernel has of these ops.
-    pub fn observe<'b>(&self, ops: impl IntoIterator<Item = &'b Op>) -> Result<Observed> {
-        self.look(ops)
-    }
-
-    fn run(&self, plan: &Plan, interrupted: &AtomicBool) -> Result<(), StepError> {
+    /// Runs a plan; the part that failed, and why.
+    fn run(&self, plan: &Plan, interrupted: &AtomicBool) -> Result<(), (Part, StepError)> {
         let before = |step: &batch::Step| self.ui.step(step);
         let note = |text: &str| self.ui.note(text);
         let host = Host { before: &before, note: &note, interrupted };
-        batch::steps(plan).iter().try_for_each(|steps| host.apply(steps))
+        let parts = batch::steps(plan);
+        parts.iter().try_for_each(|(part, steps)| host.apply(steps).map_err(|error| (*part, error)))
     }
 
     /// Makes the kernel have `wanted` and not `unwanted`, whatever it has now. Doesn't stop for a signal.
@@ -183,10 +200,11 @@ impl Session<'_> {
     fn converge(&self, wanted: &[Op], unwanted: &[Op]) -> Result<()> {
         let mut attempts = 1;
         loop {
-            let plan = reconcile::plan(wanted, unwanted, &self.look(wanted.iter().chain(unwanted))?);
+            let observed = self.observe(wanted.iter().chain(unwanted))?;
+            let plan = reconcile::plan(wanted, unwanted, &observed, Unmarked::Ours);
             match self.run(&plan, &AtomicBool::new(false)) {
                 Ok(()) => return Ok(()),
-                Err(error) if attempts == CONVERGE_ATTEMPTS => return Err(failure(&error)),
+                Err((_, error)) if attempts == CONVERGE_ATTEMPTS => return Err(failure(&error)),
                 Err(_) => attempts += 1,
             }
         }
@@ -214,125 +232,44 @@ impl Session<'_> {
 
     /// Makes `wanted` true whatever is half-made between it and `other`.
     fn force(&self, other: &State, wanted: &State, cause: &StepError) -> Result<()> {
-        let (after, mut before) = (plan::affected_ops(wanted, other), plan::affected_ops(other, wanted));
-        // What couldn't be made because it was there already is somebody else's.
-        before.retain(|op| !is_made_by(op, cause));
-        self.converge(&after, &before)
+        let (after, before) = (plan::affected_ops(wanted, other), plan::affected_ops(other, wanted));
+        let taken = cause.reason.contains("File exists").then_some(cause.line.as_deref()).flatten();
+        self.converge(&after, &claims::without_taken(before, taken))
     }
 
-    /// The state, after whatever a command that was cut off left half-made is finished or undone.
+    /// The state, after whatever a command that did not end cleanly left half-made is finished or undone.
     fn recovered(&self, lock: &Lock) -> Result<State> {
         let old = self.store.load()?;
         let Some(intent) = self.store.intent()? else {
             return Ok(old);
         };
-        let new = intent.network;
+        let (command, new) = (intent.changed_by, intent.network);
         let nobody = StepError::interrupted();
         if old == new {
-            // What was being healed may be half-made: all that the state says is looked at.
-            self.converge(&topology::ops(&old), &[])?;
+            // What was being mended may be half-made: all that the state says is looked at.
+            if let Err(failure) = self.converge(&topology::ops(&old), &[]) {
+                self.ui.note(&format!("`{command}` left something that is not mended yet: {failure}"));
+            }
             self.store.abandon(lock)?;
             return Ok(old);
         }
         if plan::between(&old, &new).only_unmakes() {
-            self.force(&old, &new, &nobody)?;
+            self.force(&old, &new, &nobody).map_err(|failure| unsettled("finish", &command, failure))?;
             self.store.commit(lock)?;
-            self.ui.note(&format!("`{}` was cut off: it is finished now", intent.changed_by));
+            self.ui.note(&format!("`{command}` did not end cleanly: it is finished now"));
             return Ok(new);
         }
-        self.force(&new, &old, &nobody)?;
+        self.force(&new, &old, &nobody).map_err(|failure| unsettled("undo", &command, failure))?;
         self.store.abandon(lock)?;
-        self.ui.note(&format!("`{}` was cut off: it is undone now", intent.changed_by));
+        self.ui.note(&format!("`{command}` did not end cleanly: it is undone now"));
         Ok(old)
     }
 }
 
-/// Whose objects a repeated command looks after.
-#[derive(Debug, Clone)]
-pub struct Subject(Vec<Owner>);
-
-impl Subject {
-    /// The objects of these owners; a VPC's with all that is in it.
-    pub fn of(owners: impl IntoIterator<Item = Owner>) -> Self {
-        Subject(owners.into_iter().collect())
-    }
-
-    /// Nobody's.
-    pub fn none() -> Self {
-        Subject(Vec::new())
-    }
-
-    fn ops(&self, state: &State) -> Vec<Op> {
-        let includes = |op: &Op| {
-            self.0.iter().any(|owner| match owner {
-                Owner::Vpc(vpc) => op.owner.involves(vpc) || op.owner == Owner::Host,
-                Owner::Subnet(vpc, subnet) => match &op.owner {
-                    Owner::Subnet(v, s) | Owner::Instance(v, s, _) => (v, s) == (vpc, subnet),
-                    _ => false,
-                },
-                _ => &op.owner == owner,
-            })
-        };
-        if self.0.is_empty() { Vec::new() } else { topology::ops(state).into_iter().filter(includes).collect() }
-    }
-}
-
-/// Is there, under the name of something that is about to be made, something already?
-fn is_in_the_way(op: &Op) -> bool {
-    match &op.object {
-        Object::Namespace(netns) => namespace::has_file(netns),
-        Object::Cable { ends, .. } => {
-            ends.iter().any(|end| end.place == Place::Host && namespace::has_link(end.device.as_str()))
-        }
-        _ => false,
-    }
-}
-
-/// May a chain of the host's that is about to be made exist already? Not in a table that comes into being with it.
-fn is_foreign_chain(op: &Op, new: &State) -> bool {
-    match &op.object {
-        Object::Chain { place: Place::Host, table, .. } => !new.host.own_tables.contains(table.as_str()),
-        _ => false,
-    }
-}
-
-/// Does the plan need a namespace that should be there and is not, such as after a reboot?
-fn lost_place(plan: &Plan) -> bool {
-    let made: Vec<&Op> = plan.make.iter().filter(|op| matches!(op.object, Object::Namespace(_))).collect();
-    let mut places: Vec<Place> = plan.make.iter().map(Op::place).collect();
-    places.dedup();
-    places.iter().any(|place| match place {
-        Place::Host => false,
-        Place::Netns(netns) => !made.iter().any(|op| &op.place() == place) && !namespace::is_alive(netns),
-    })
-}
-
-/// Refuses what has our name but not our mark.
-fn refuse_foreign(op: &Op, observed: &Observed) -> Result<()> {
-    let foreign = match (&op.object, op.holding(observed)) {
-        (Object::Namespace(_) | Object::Cable { .. } | Object::Bridge { .. }, holding) => {
-            matches!(holding, Holding::Foreign | Holding::Unmarked)
-        }
-        (Object::Chain { place, table, chain, .. }, Holding::Differs) => {
-            let found = observed.places.get(place).and_then(|seen| seen.chain(*table, chain));
-            found.is_some_and(|chain| chain.rules.iter().any(|rule| rule.mark.is_none()))
-        }
-        _ => false,
-    };
-    if !foreign {
-        return Ok(());
-    }
-    let message = format!("cannot make {}: {} exists, and vpcctl did not make it", op.owner.describe(), op.identity());
-    Err(Failure::conflict(message).hint("remove or rename it, if that is for you to decide, or choose another name"))
-}
-
-/// Was it this op's line that failed because the name was taken?
-fn is_made_by(op: &Op, cause: &StepError) -> bool {
-    let taken = cause.reason.contains("File exists");
-    let Some(line) = cause.line.as_ref().filter(|_| taken) else {
-        return false;
-    };
-    op.make().iter().any(|made| matches!(&made.change, Change::Links(text) if text == line))
+/// What an earlier command left behind can't be put right.
+fn unsettled(verb: &str, command: &str, failure: Failure) -> Failure {
+    let message = format!("cannot {verb} `{command}`, which did not end cleanly: {}", failure.message);
+    Failure { message, ..failure }.hint("mend what is named here; every command tries again first")
 }
 
 fn failure(error: &StepError) -> Failure {
@@ -340,5 +277,6 @@ fn failure(error: &StepError) -> Failure {
         return Failure::new(Kind::Interrupted, "interrupted");
     }
     let message = format!("{}: `{}` failed: {}", error.object, error.command, error.reason);
-    Failure::new(Kind::Failed, message)
+    let busy = error.reason.contains("holding the xtables lock");
+    Failure::new(if busy { Kind::Busy } else { Kind::Failed }, message)
 }

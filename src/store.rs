@@ -96,7 +96,8 @@ impl Store {
         let path = self.dir.join(LOCK);
         let file = self.open_own(&path, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
         let mut waiting = Some(waiting);
-        let deadline = Instant::now() + timeout;
+        // A time-out beyond the clock's end is none.
+        let deadline = Instant::now().checked_add(timeout);
         while let Err(error) = fs2::FileExt::try_lock_exclusive(&file) {
             if error.raw_os_error() != fs2::lock_contended_error().raw_os_error() {
                 return Err(self.failure("lock", &path, &error));
@@ -104,7 +105,7 @@ impl Store {
             if let Some(waiting) = waiting.take() {
                 waiting();
             }
-            if Instant::now() >= deadline {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Err(Failure::new(Kind::Busy, "another vpcctl is at work, or a tool that it started")
                     .hint(format!("`fuser {}` tells which; --lock-timeout waits longer", path.display())));
             }

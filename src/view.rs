@@ -99,7 +99,8 @@ struct InspectedVpc {
     namespace: String,
     bridge: String,
     mtu: u32,
-    host_access: HostAccess,
+    host_access: bool,
+    host_access_note: Option<String>,
     uplink: Option<InspectedUplink>,
     nat: Option<InspectedNat>,
     subnets: Vec<InspectedSubnet>,
@@ -185,7 +186,7 @@ fn compare(ops: &[Op], observed: &Observed) -> BTreeMap<Owner, Kernel> {
         let how = match op.holding(observed) {
             Holding::Held => continue,
             Holding::Absent => "is missing",
-            Holding::Differs => "is not as it should be",
+            Holding::Differs | Holding::Misplaced(_) => "is not as it should be",
             Holding::Unmarked | Holding::Foreign => "is not vpcctl's",
         };
         entry.wrong.push(format!("{} {how}", op.identity()));
@@ -200,7 +201,11 @@ fn inspected(name: &VpcName, vpc: &Vpc, kernel: &dyn Fn(Owner) -> Kernel) -> Ins
         namespace: names::router(name).to_string(),
         bridge: names::bridge(name).to_string(),
         mtu: vpc.mtu,
-        host_access: vpc.host_access.clone(),
+        host_access: vpc.host_access == HostAccess::On,
+        host_access_note: match &vpc.host_access {
+            HostAccess::Overlaps(what) => Some(format!("the CIDR overlaps {what}")),
+            HostAccess::On | HostAccess::Off => None,
+        },
         uplink: vpc.uplink.map(|uplink| InspectedUplink {
             interface: names::uplink_on_host(name).to_string(),
             host_address: uplink.link.first(),
@@ -217,10 +222,7 @@ fn inspected(name: &VpcName, vpc: &Vpc, kernel: &dyn Fn(Owner) -> Kernel) -> Ins
 
 fn inspected_subnet(vpc: &VpcName, name: &Name, subnet: &Subnet, kernel: &dyn Fn(Owner) -> Kernel) -> InspectedSubnet {
     let instances = subnet.all_instances().map(|(instance, address, _)| {
-        let owner = match instance {
-            None => Owner::Subnet(vpc.clone(), name.clone()),
-            Some(instance) => Owner::Instance(vpc.clone(), name.clone(), instance.clone()),
-        };
+        let owner = Owner::instance(vpc, name, instance);
         InspectedInstance {
             path: owner.to_string(),
             namespace: names::instance(vpc, name, instance).to_string(),
@@ -277,11 +279,8 @@ fn vpc_text(vpc: &InspectedVpc) -> String {
         let subnets: Vec<&str> = nat.subnets.iter().map(Name::as_str).collect();
         format!("by {} for {}", nat.interface, or_dash(subnets.join(", ")))
     });
-    let host_access = match &vpc.host_access {
-        HostAccess::On => "on".into(),
-        HostAccess::Off => "off".into(),
-        HostAccess::Overlaps(what) => format!("none: the CIDR overlaps {what}"),
-    };
+    let note = vpc.host_access_note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+    let host_access = format!("{}{note}", if vpc.host_access { "on" } else { "off" });
     let rows = [
         ["VPC", &format!("{}  {}", vpc.name, vpc.cidr)],
         ["router", &format!("namespace {}, bridge {}, MTU {}", vpc.namespace, vpc.bridge, vpc.mtu)],
@@ -332,7 +331,7 @@ fn wrong_text(inspection: &Inspection) -> String {
         return String::new();
     }
     let lines: String = wrong.iter().map(|line| format!("  {line}\n")).collect();
-    format!("In the kernel, and mended by repeating the command that made it:\n{lines}")
+    format!("Not as it should be in the kernel; repeating the command that made it mends it:\n{lines}")
 }
 
 fn or_dash(text: String) -> String {

@@ -9,7 +9,8 @@ use crate::model::edit::{InstanceSpec, add_instance};
 use crate::model::kernel_names;
 use crate::model::name::{Name, VpcName};
 use crate::model::owner::Owner;
-use crate::session::{Session, Subject};
+use crate::plan::subject::Subject;
+use crate::session::Session;
 
 /// Adds an instance to a subnet, in the namespace VPC-SUBNET-NAME.
 #[derive(Debug, Args)]
@@ -40,7 +41,7 @@ impl AddInstance {
         let (vpc, subnet, name) = instance_of(&flags.target(&self.path)?)?;
         let spec = InstanceSpec { vpc, subnet, name, address: self.address };
         let InstanceSpec { vpc, subnet, name, .. } = &spec;
-        let subject = Subject::of([Owner::Instance(vpc.clone(), subnet.clone(), name.clone())]);
+        let subject = Subject::of(Owner::Instance(vpc.clone(), subnet.clone(), name.clone()));
         let outcome = session.change(&subject, |state| add_instance(state, &spec))?;
         let address = outcome.new.instance(vpc, subnet, name)?.address;
         let what = format!("instance {vpc}/{subnet}/{name} {address}");

@@ -10,7 +10,8 @@ use crate::model::kernel_names;
 use crate::model::name::{Name, VpcName};
 use crate::model::owner::Owner;
 use crate::model::state::SubnetType;
-use crate::session::{Session, Subject};
+use crate::plan::subject::Subject;
+use crate::session::Session;
 
 /// Adds a subnet: its gateway gets the first address, its first instance, in the namespace VPC-SUBNET, the second.
 #[derive(Debug, Args)]
@@ -44,7 +45,7 @@ pub struct AddSubnet {
 
 impl AddSubnet {
     fn spec(&self) -> Result<SubnetSpec> {
-        let (path, cidr) = split_last("CIDR", &self.words, self.cidr.is_some())?;
+        let (path, cidr) = split_last("CIDR", &self.words, self.cidr.is_some(), self.vpc.is_some())?;
         let cidr = cidr.map(str::parse).transpose()?;
         let flags = PathFlags { vpc: self.vpc.clone(), subnet: self.name.clone(), instance: None };
         let (vpc, name) = subnet_of(&flags.target(path)?)?;
@@ -56,7 +57,7 @@ impl AddSubnet {
         let spec = self.spec()?;
         spec.check()?;
         let SubnetSpec { vpc, name, cidr, kind } = &spec;
-        let subject = Subject::of([Owner::Subnet(vpc.clone(), name.clone())]);
+        let subject = Subject::of(Owner::Subnet(vpc.clone(), name.clone()));
         let outcome = session.change(&subject, |state| add_subnet(state, &spec))?;
         let what = format!("{} subnet {vpc}/{name} {cidr}", kind.as_str());
         let address = outcome.new.subnet(vpc, name)?.first_address();

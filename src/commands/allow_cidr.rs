@@ -8,7 +8,8 @@ use crate::model::cidr::Cidr;
 use crate::model::edit::allow_cidr;
 use crate::model::name::VpcName;
 use crate::model::state::CidrPair;
-use crate::session::{Session, Subject};
+use crate::plan::subject::Subject;
+use crate::session::Session;
 
 /// Narrows a peering: from the first pair on, only connections from a listed source to its destination pass, and their
 /// replies. `unpeer` and `peer` open it wholly again.
@@ -37,7 +38,7 @@ impl AllowCidr {
 
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
         let (pair, between) = (CidrPair { src: self.src, dst: self.dst }, self.between()?);
-        let outcome = session.change(&Subject::none(), |state| allow_cidr(state, pair, between))?;
+        let outcome = session.change(&Subject::Everything, |state| allow_cidr(state, pair, between))?;
         let what = format!("{} to {}", self.src, self.dst);
         report(session, &outcome, &format!("allowed {what}, and its replies"), &format!("{what} is allowed"));
         Ok(())

@@ -10,10 +10,11 @@ use crate::commands::args::{PathFlags, one, report, split_last};
 use crate::error::{Failure, Result};
 use crate::model::edit::{PolicyScope, apply_policy};
 use crate::model::name::{Name, VpcName};
-use crate::model::owner::{Owner, Target};
+use crate::model::owner::Target;
 use crate::model::policy_file::{MAX_FILE_BYTES, PolicyEntry, SubnetSelector, parse};
 use crate::model::state::State;
-use crate::session::{Session, Subject};
+use crate::plan::subject::Subject;
+use crate::session::Session;
 
 /// Puts a firewall policy on a subnet's instances, or on one instance. It replaces the one before without a gap, and a deny
 /// ends connections that are open.
@@ -36,7 +37,7 @@ pub struct ApplyPolicy {
 
 impl ApplyPolicy {
     fn target_and_file(&self) -> Result<(Target, PathBuf)> {
-        let (path, file) = split_last("policy file", &self.words, self.policy.is_some())?;
+        let (path, file) = split_last("policy file", &self.words, self.policy.is_some(), self.path.vpc.is_some())?;
         let file = file.map(PathBuf::from);
         Ok((self.path.target(path)?, one("policy file", file, self.policy.clone())?))
     }
@@ -47,8 +48,7 @@ impl ApplyPolicy {
         let state = session.read()?;
         state.check_target(&target)?;
         let chosen = choose(&state, &target, entries, &file)?;
-        let owners = chosen.iter().map(|(scope, _)| scope.owner());
-        let subject = Subject::of(owners);
+        let subject = Subject::Of(chosen.iter().map(|(scope, _)| scope.owner()).collect());
         let outcome = session.change(&subject, |state| {
             chosen.iter().try_for_each(|(scope, entry)| apply_policy(state, scope, entry.policy.clone()))
         })?;
@@ -121,16 +121,6 @@ fn scope_in_file(state: &State, vpc: &VpcName, entry: &PolicyEntry, file: &Path)
         }
     };
     Ok(PolicyScope { vpc: vpc.clone(), subnet: name, instance: None })
-}
-
-impl PolicyScope {
-    /// Whose policy it is.
-    pub(super) fn owner(&self) -> Owner {
-        match &self.instance {
-            None => Owner::Subnet(self.vpc.clone(), self.subnet.clone()),
-            Some(name) => Owner::Instance(self.vpc.clone(), self.subnet.clone(), name.clone()),
-        }
-    }
 }
 
 /// Reads a policy file, as much of it as may be.

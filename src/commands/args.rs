@@ -144,31 +144,33 @@ impl IfExists {
     }
 }
 
-/// The words of a path, and the one after it where it isn't given by a flag.
-pub fn split_last<'a>(what: &str, words: &'a [String], by_flag: bool) -> Result<(&'a [String], Option<&'a str>)> {
+/// The words of a path, and the one after it where it isn't given by a flag. Where the path is given by flags, a single word is
+/// that one.
+pub fn split_last<'a>(
+    what: &str,
+    words: &'a [String],
+    value_by_flag: bool,
+    path_by_flag: bool,
+) -> Result<(&'a [String], Option<&'a str>)> {
+    if value_by_flag {
+        return Ok((words, None));
+    }
+    let missing = || Failure::usage(format!("the {what} is missing")).hint("--help shows how to write it");
     match words.split_last() {
-        Some((last, path)) if !by_flag => {
-            let lonely = path.is_empty() && !last.contains('.');
-            if lonely {
-                return Err(Failure::usage(format!("the {what} is missing")).hint("--help shows how to write it"));
-            }
-            Ok((path, Some(last)))
-        }
-        _ => Ok((words, None)),
+        Some((last, path)) if path_by_flag || !path.is_empty() => Ok((path, Some(last))),
+        _ => Err(missing()),
     }
 }
 
-/// Says what came of a change: what was done, that nothing was to do, or what was healed.
+/// Says what came of a change: what was done, that nothing was to do, or what was mended.
 pub fn report(session: &Session<'_>, outcome: &Outcome, done: &str, already: &str) {
     if outcome.dry_run {
         return;
     }
-    match (outcome.is_change(), outcome.healed) {
+    match (outcome.is_change(), outcome.mended) {
         (true, _) => session.ui.done(done),
         (false, 0) => session.ui.done(&format!("{already}: nothing changed")),
-        (false, healed) => {
-            let objects = if healed == 1 { "object" } else { "objects" };
-            session.ui.done(&format!("{already}; {healed} {objects} that the kernel lacked made again"));
-        }
+        (false, 1) => session.ui.done(&format!("{already}; 1 object mended")),
+        (false, mended) => session.ui.done(&format!("{already}; {mended} objects mended")),
     }
 }

@@ -8,7 +8,8 @@ use crate::model::edit::{VpcSpec, create_vpc};
 use crate::model::name::{IfName, VpcName};
 use crate::model::owner::Owner;
 use crate::model::state::HostAccess;
-use crate::session::{Session, Subject};
+use crate::plan::subject::Subject;
+use crate::session::Session;
 
 /// Creates a VPC: a network namespace that routes, with a bridge for its subnets.
 #[derive(Debug, Args)]
@@ -49,9 +50,9 @@ impl CreateVpc {
         };
         spec.check()?;
         let (name, cidr) = (&spec.name, spec.cidr);
-        let subject = Subject::of([Owner::Vpc(name.clone())]);
+        let subject = Subject::of(Owner::Vpc(name.clone()));
         let outcome = session.change(&subject, |state| {
-            let facts = if state.vpcs.contains_key(name) { Default::default() } else { session.facts(state)? };
+            let facts = session.facts(state)?;
             create_vpc(state, &spec, &facts)
         })?;
         report(session, &outcome, &format!("created VPC {name} {cidr}"), &format!("VPC {name} {cidr} exists"));

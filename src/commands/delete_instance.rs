@@ -5,7 +5,8 @@ use clap::Args;
 use crate::commands::args::{IfExists, PathFlags, instance_of, report};
 use crate::model::edit::delete_instance;
 use crate::model::name::{Name, VpcName};
-use crate::session::{Session, Subject};
+use crate::plan::subject::Subject;
+use crate::session::Session;
 
 /// Deletes an instance and the processes that run in it. A subnet's first instance goes with the subnet.
 #[derive(Debug, Args)]
@@ -31,7 +32,7 @@ impl DeleteInstance {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
         let flags = PathFlags { vpc: self.vpc.clone(), subnet: self.subnet.clone(), instance: self.name.clone() };
         let (vpc, subnet, name) = instance_of(&flags.target(&self.path)?)?;
-        let result = session.change(&Subject::none(), |state| delete_instance(state, &vpc, &subnet, &name));
+        let result = session.change(&Subject::Nothing, |state| delete_instance(state, &vpc, &subnet, &name));
         if let Some(outcome) = self.if_exists.allow(session, result)? {
             report(session, &outcome, &format!("deleted instance {vpc}/{subnet}/{name}"), "");
         }

@@ -5,7 +5,8 @@ use clap::Args;
 use crate::commands::args::{IfExists, PathFlags, report, subnet_of};
 use crate::model::edit::delete_subnet;
 use crate::model::name::{Name, VpcName};
-use crate::session::{Session, Subject};
+use crate::plan::subject::Subject;
+use crate::session::Session;
 
 /// Deletes a subnet with its instances and the processes that run in them.
 #[derive(Debug, Args)]
@@ -28,7 +29,7 @@ impl DeleteSubnet {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
         let flags = PathFlags { vpc: self.vpc.clone(), subnet: self.name.clone(), instance: None };
         let (vpc, name) = subnet_of(&flags.target(&self.path)?)?;
-        let result = session.change(&Subject::none(), |state| delete_subnet(state, &vpc, &name));
+        let result = session.change(&Subject::Nothing, |state| delete_subnet(state, &vpc, &name));
         if let Some(outcome) = self.if_exists.allow(session, result)? {
             report(session, &outcome, &format!("deleted subnet {vpc}/{name}"), "");
         }

@@ -5,7 +5,8 @@ use clap::Args;
 use crate::commands::args::{IfExists, one, report};
 use crate::model::edit::delete_vpc;
 use crate::model::name::VpcName;
-use crate::session::{Session, Subject};
+use crate::plan::subject::Subject;
+use crate::session::Session;
 
 /// Deletes a VPC: its subnets, instances, peerings, and the processes that run in them.
 #[derive(Debug, Args)]
@@ -24,7 +25,7 @@ pub struct DeleteVpc {
 impl DeleteVpc {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
         let name = one("VPC", self.vpc.clone(), self.name.clone())?;
-        let result = session.change(&Subject::none(), |state| delete_vpc(state, &name));
+        let result = session.change(&Subject::Nothing, |state| delete_vpc(state, &name));
         let Some(outcome) = self.if_exists.allow(session, result)? else {
             return Ok(());
         };

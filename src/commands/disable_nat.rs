@@ -6,7 +6,8 @@ use crate::commands::args::{VpcArg, report};
 use crate::model::edit::disable_nat;
 use crate::model::name::Name;
 use crate::model::owner::Owner;
-use crate::session::{Session, Subject};
+use crate::plan::subject::Subject;
+use crate::session::Session;
 
 /// Takes internet access away; connections that are open end too.
 #[derive(Debug, Args)]
@@ -22,7 +23,7 @@ pub struct DisableNat {
 impl DisableNat {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
         let vpc = self.vpc.get()?;
-        let subject = Subject::of([Owner::Vpc(vpc.clone())]);
+        let subject = Subject::of(Owner::Vpc(vpc.clone()));
         let outcome = session.change(&subject, |state| disable_nat(state, &vpc, self.subnet.as_ref()))?;
         let what = match &self.subnet {
             None => vpc.to_string(),

@@ -7,7 +7,8 @@ use crate::model::edit::{NatSpec, enable_nat};
 use crate::model::name::{IfName, Name};
 use crate::model::owner::Owner;
 use crate::model::state::SubnetType;
-use crate::session::{Session, Subject};
+use crate::plan::subject::Subject;
+use crate::session::Session;
 
 /// Gives public subnets internet access: masqueraded by the router to the uplink's address, and by the host to its own.
 #[derive(Debug, Args)]
@@ -37,7 +38,7 @@ impl EnableNat {
             pool: self.pool.uplink_pool,
         };
         let name = &spec.vpc;
-        let subject = Subject::of([Owner::Vpc(name.clone())]);
+        let subject = Subject::of(Owner::Vpc(name.clone()));
         let outcome = session.change(&subject, |state| {
             let facts = session.facts(state)?;
             enable_nat(state, &spec, &facts)

@@ -4,10 +4,12 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use crate::host::{privilege, run};
+use crate::error::{Failure, Kind};
+use crate::host::{namespace, privilege, run};
 use crate::log;
 use crate::model::kernel_names;
 use crate::model::owner::Target;
+use crate::plan::script;
 use crate::session::Session;
 
 /// Runs a command in an instance, or in a VPC's router. Its exit code is vpcctl's.
@@ -28,17 +30,22 @@ impl Exec {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
         let Target { vpc, subnet, instance } = &self.target;
         session.read()?.check_target(&self.target)?;
-        privilege::check()?;
         let netns = match subnet {
             None => kernel_names::router(vpc),
             Some(subnet) => kernel_names::instance(vpc, subnet, instance.as_ref()),
         };
         let enter = ["netns", "exec", netns.as_str()].map(OsString::from);
         let args: Vec<OsString> = enter.into_iter().chain(self.command.iter().cloned()).collect();
-        let words: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
+        let words: Vec<String> = args.iter().map(|arg| script::quote(&arg.to_string_lossy())).collect();
         let line = format!("ip {}", words.join(" "));
         if session.dry_run {
             return Ok(session.ui.data(&format!("{line}\n"))?);
+        }
+        privilege::check()?;
+        if !namespace::is_alive(&netns) {
+            return Err(Failure::new(Kind::Drift, format!("the namespace `{netns}` of `{}` is gone", self.target))
+                .hint("repeat the command that made it, and it is mended")
+                .into());
         }
         session.ui.command(&line);
         session.ui.log_to(&session.store.log_path());

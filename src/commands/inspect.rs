@@ -26,7 +26,7 @@ impl Inspect {
         let state = session.read()?;
         let only = self.vpc.as_ref().or(self.name.as_ref());
         only.map(|name| state.vpc(name)).transpose()?;
-        let concerns = |op: &Op| only.is_none_or(|name| op.owner.involves(name) || op.owner == Owner::Host);
+        let concerns = |op: &Op| only.is_none_or(|name| op.owner.vpcs().contains(&name) || op.owner == Owner::Host);
         let ops: Vec<Op> = topology::ops(&state).into_iter().filter(concerns).collect();
         let observed = session.observe(&ops)?;
         session.ui.value(&view::inspection(&state, only, &ops, &observed), view::inspection_tables)

@@ -5,7 +5,8 @@ use clap::Args;
 use crate::commands::args::{PoolArg, VpcPair, report};
 use crate::model::edit::peer;
 use crate::model::owner::Owner;
-use crate::session::{Session, Subject};
+use crate::plan::subject::Subject;
+use crate::session::Session;
 
 /// Connects two VPCs: a cable between their routers and a route on each side. Not transitive: a peer's peers stay out of reach.
 #[derive(Debug, Args)]
@@ -21,7 +22,7 @@ impl Peer {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
         let (one, other) = self.vpcs.get()?;
         let (a, b) = if one <= other { (&one, &other) } else { (&other, &one) };
-        let subject = Subject::of([Owner::Peering(a.clone(), b.clone())]);
+        let subject = Subject::of(Owner::Peering(a.clone(), b.clone()));
         let outcome = session.change(&subject, |state| peer(state, &one, &other, self.pool.uplink_pool))?;
         report(session, &outcome, &format!("peered {one} and {other}"), &format!("{one} and {other} are peered"));
         Ok(())

@@ -5,7 +5,8 @@ use clap::Args;
 use crate::commands::args::{PathFlags, report};
 use crate::error::Failure;
 use crate::model::edit::{PolicyScope, remove_policy};
-use crate::session::{Session, Subject};
+use crate::plan::subject::Subject;
+use crate::session::Session;
 
 /// Takes the policy off a subnet, or off one instance, which then follows its subnet's again.
 #[derive(Debug, Args)]
@@ -24,7 +25,7 @@ impl RemovePolicy {
         let missing = || Failure::usage(format!("`{target}` is a VPC, not a subnet")).hint("write it as vpc/subnet");
         let subnet = target.subnet.clone().ok_or_else(missing)?;
         let scope = PolicyScope { vpc: target.vpc.clone(), subnet, instance: target.instance.clone() };
-        let subject = Subject::of([scope.owner()]);
+        let subject = Subject::of(scope.owner());
         let outcome = session.change(&subject, |state| remove_policy(state, &scope))?;
         report(
             session,

@@ -4,7 +4,8 @@ use clap::Args;
 
 use crate::commands::args::{IfExists, VpcPair, report};
 use crate::model::edit::unpeer;
-use crate::session::{Session, Subject};
+use crate::plan::subject::Subject;
+use crate::session::Session;
 
 /// Disconnects two VPCs; connections that are open end too.
 #[derive(Debug, Args)]
@@ -19,7 +20,7 @@ pub struct Unpeer {
 impl Unpeer {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
         let (one, other) = self.vpcs.get()?;
-        let result = session.change(&Subject::none(), |state| unpeer(state, &one, &other));
+        let result = session.change(&Subject::Nothing, |state| unpeer(state, &one, &other));
         if let Some(outcome) = self.if_exists.allow(session, result)? {
             report(session, &outcome, &format!("unpeered {one} and {other}"), "");
         }

@@ -89,15 +89,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Runs `work` in the place; a namespace that is gone is an error that names it.
 fn within(place: &Place, work: impl FnOnce() -> Result<(), StepError> + Send) -> Result<(), StepError> {
-    namespace::within(place, work).unwrap_or_else(|error| {
-        Err(StepError {
-            object: format!("namespace `{place}`"),
-            command: format!("enter the namespace {place}"),
-            line: None,
-            reason: error.to_string(),
-            interrupted: false,
-        })
-    })
+    namespace::within(place, work).unwrap_or_else(|error| Err(StepError::of_place(place, &error)))
 }
 
 fn set(place: &Place, write: &Write) -> Result<(), StepError> {

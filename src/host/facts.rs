@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use crate::error::{Failure, Kind};
-use crate::host::{StepError, look, run};
+use crate::host::{StepError, look, privilege, run};
 use crate::model::cidr::Cidr;
 use crate::model::facts::{FirewallFacts, HostFacts, HostLink, HostNetwork};
 use crate::model::name::IfName;
@@ -17,7 +17,10 @@ use crate::plan::topology::{UPLINK_GROUP, UPLINK_GROUP_MASK};
 /// Looks at the host's interfaces, addresses and routes, and at its firewall if asked to.
 pub fn gather(with_firewall: bool) -> Result<HostFacts, Failure> {
     let seen = see().map_err(|error| {
-        Failure::new(Kind::Host, format!("cannot look at the host's network: {}: {}", error.command, error.reason))
+        Failure::new(
+            Kind::Host,
+            format!("cannot look at the host's network: `{}` failed: {}", error.command, error.reason),
+        )
     })?;
     let firewall = if with_firewall { firewall()? } else { FirewallFacts::default() };
     Ok(from_seen(&seen, firewall))
@@ -35,8 +38,15 @@ fn see() -> Result<Seen, StepError> {
 /// every built-in chain of a table counts as there.
 fn firewall() -> Result<FirewallFacts, Failure> {
     let cannot = |error: StepError| {
-        Failure::new(Kind::Host, format!("cannot look at the host's rules: {}: {}", error.command, error.reason))
+        Failure::new(
+            Kind::Host,
+            format!("cannot look at the host's rules: `{}` failed: {}", error.command, error.reason),
+        )
     };
+    if privilege::check().is_err() {
+        // A dry run by somebody who may not look: nothing is known to be there.
+        return Ok(FirewallFacts::default());
+    }
     if run::find(Program::Nft.as_str()).is_ok() {
         let call = Call::plain(Place::Host, Program::Nft, &["list", "chains", "ip"]);
         return Ok(read_nft(&look::dump(&call).map_err(cannot)?));

@@ -47,7 +47,8 @@ pub fn observe<'a>(ops: impl IntoIterator<Item = &'a Op>) -> Result<Observed, St
 fn observe_place(place: &Place, questions: &Questions) -> Result<Option<Seen>, StepError> {
     match namespace::within(place, || look(place, questions)) {
         Ok(seen) => seen.map(Some),
-        Err(_) => Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StepError::of_place(place, &error)),
     }
 }
 
@@ -71,7 +72,7 @@ fn look(place: &Place, questions: &Questions) -> Result<Seen, StepError> {
     Ok(seen)
 }
 
-/// The host's rules as `iptables-save` prints them; a table that it can't read is an error, not an empty table.
+/// A place's rules as `iptables-save` prints them; a table that it can't read is an error, not an empty table.
 pub fn rules(place: &Place) -> Result<String, StepError> {
     let call = Call::plain(place.clone(), Program::IptablesSave, &[]);
     let text = dump(&call)?;

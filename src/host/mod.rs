@@ -11,6 +11,7 @@ pub mod run;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::plan::batch::{Call, Step};
+use crate::plan::line::Place;
 
 /// The kernel of this host, and who watches while it is changed.
 pub struct Host<'a> {
@@ -48,10 +49,25 @@ impl StepError {
     /// A failure of a whole call.
     pub fn of_call(call: &Call, reason: impl Into<String>) -> Self {
         StepError {
-            object: call.input.first().map(|line| line.object.describe()).unwrap_or_else(|| call.place.to_string()),
+            object: call
+                .input
+                .first()
+                .map(|line| line.object.describe())
+                .unwrap_or_else(|| format!("namespace `{}`", call.place)),
             command: crate::plan::script::command_line(call),
             line: None,
             reason: reason.into(),
+            interrupted: false,
+        }
+    }
+
+    /// A place that can't be entered.
+    pub fn of_place(place: &Place, error: &std::io::Error) -> Self {
+        StepError {
+            object: format!("namespace `{place}`"),
+            command: format!("enter {place}"),
+            line: None,
+            reason: error.to_string(),
             interrupted: false,
         }
     }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crate::error::{Failure, Kind};
 use crate::host::StepError;
+use crate::log;
 use crate::plan::batch::{Call, Program};
 use crate::plan::script;
 
@@ -51,7 +52,7 @@ pub fn run(call: &Call) -> Result<Output, StepError> {
     let output = start(&path, call).map_err(|error| StepError::of_call(call, error.to_string()))?;
     let lines = call.input.len();
     tracing::info!(
-        target: "vpcctl::action",
+        target: log::ACTION,
         place = %call.place,
         lines,
         code = output.code,

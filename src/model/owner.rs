@@ -33,12 +33,29 @@ impl Owner {
         }
     }
 
-    /// Does the object belong to the VPC, be it as a part or as one end of a peering?
-    pub fn involves(&self, vpc: &VpcName) -> bool {
+    /// The owner of an instance's objects; `None` is the subnet's first one.
+    pub fn instance(vpc: &VpcName, subnet: &Name, instance: Option<&Name>) -> Self {
+        match instance {
+            None => Owner::Subnet(vpc.clone(), subnet.clone()),
+            Some(instance) => Owner::Instance(vpc.clone(), subnet.clone(), instance.clone()),
+        }
+    }
+
+    /// The VPCs that it is a part of, or an end in.
+    pub fn vpcs(&self) -> Vec<&VpcName> {
         match self {
-            Owner::Host => false,
-            Owner::Vpc(v) | Owner::Subnet(v, _) | Owner::Instance(v, _, _) => v == vpc,
-            Owner::Peering(a, b) => a == vpc || b == vpc,
+            Owner::Host => vec![],
+            Owner::Vpc(vpc) | Owner::Subnet(vpc, _) | Owner::Instance(vpc, _, _) => vec![vpc],
+            Owner::Peering(a, b) => vec![a, b],
+        }
+    }
+
+    /// Is `other` the same, or in it, or a peering of it?
+    pub fn includes(&self, other: &Owner) -> bool {
+        match (self, other) {
+            (Owner::Vpc(vpc), _) => other.vpcs().contains(&vpc),
+            (Owner::Subnet(vpc, subnet), Owner::Instance(v, s, _)) => (vpc, subnet) == (v, s),
+            _ => self == other,
         }
     }
 }

@@ -16,6 +16,9 @@ use crate::plan::{Plan, Removed};
 /// The interface group that links are put in to be deleted together: one wait for the kernel in place of one for each.
 const DOOMED_GROUP: u32 = 0x7671_0000;
 
+/// How long iptables waits for another one, in seconds.
+const IPTABLES_WAIT: &str = "30";
+
 /// A tool that vpcctl starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Program {
@@ -29,8 +32,6 @@ pub enum Program {
     IptablesRestore,
     /// `iptables-save`.
     IptablesSave,
-    /// `iptables`.
-    Iptables,
     /// `nft`, of nftables.
     Nft,
 }
@@ -44,7 +45,6 @@ impl Program {
             Program::Ipset => "ipset",
             Program::IptablesRestore => "iptables-restore",
             Program::IptablesSave => "iptables-save",
-            Program::Iptables => "iptables",
             Program::Nft => "nft",
         }
     }
@@ -134,10 +134,25 @@ impl Steps {
     }
 }
 
-/// The steps of a plan's three parts, in order.
-pub fn steps(plan: &Plan) -> Vec<Steps> {
-    let parts = [unmaking(&plan.clear), making(&plan.make), unmaking(&plan.unmake)];
-    parts.into_iter().filter(|steps| steps.iter().next().is_some()).collect()
+/// A part of a plan, in the order in which they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Unmake what stands in the way.
+    Clear,
+    /// Make.
+    Make,
+    /// Unmake what is gone.
+    Unmake,
+}
+
+/// The steps of a plan's three parts, in order; a part with nothing to do is left out.
+pub fn steps(plan: &Plan) -> Vec<(Part, Steps)> {
+    let parts = [
+        (Part::Clear, unmaking(&plan.clear)),
+        (Part::Make, making(&plan.make)),
+        (Part::Unmake, unmaking(&plan.unmake)),
+    ];
+    parts.into_iter().filter(|(_, steps)| steps.iter().next().is_some()).collect()
 }
 
 /// The steps that make the ops.
@@ -252,7 +267,7 @@ fn ipset(place: &Place, input: Vec<InputLine>) -> Option<Step> {
 
 fn iptables(place: &Place, rules: BTreeMap<Table, Vec<(Firewall, Owner)>>) -> Option<Step> {
     let input: Vec<InputLine> = rules.into_iter().flat_map(|(table, lines)| restore_table(table, lines)).collect();
-    let args = ["-w", "--noflush"];
+    let args = ["-w", IPTABLES_WAIT, "--noflush"];
     (!input.is_empty()).then(|| Step::Run(Call::batch(place, Program::IptablesRestore, &args, input)))
 }
 
@@ -289,8 +304,8 @@ impl Firewall {
             Firewall::DropPolicy(_) => 0,
             Firewall::Declare(_) => 1,
             Firewall::Append(..) => 2,
-            Firewall::Hook(..) => 3,
-            Firewall::Unhook(..) => 4,
+            Firewall::Unhook(..) => 3,
+            Firewall::Hook(..) => 4,
             Firewall::Flush(_) => 5,
             Firewall::Delete(_) => 6,
         }

@@ -10,7 +10,7 @@
 //! 5. *Foreign rules survive.* There are two kinds of write: a chain of ours is replaced whole, and a jump to it is inserted
 //!    into a built-in chain.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use crate::model::cidr::Cidr;
@@ -33,8 +33,8 @@ const NAT_SET: &str = "vpcctl-nat";
 /// The widest range of a `bitmap:ip,mac`, as a prefix length in bits: 65,536 addresses.
 const BITMAP_PREFIX: u8 = 16;
 
-const REPLY: &str = "-m conntrack --ctstate ESTABLISHED --ctdir REPLY";
-const ORIGINAL: &str = "-m conntrack --ctstate NEW,ESTABLISHED --ctdir ORIGINAL";
+const REPLY: &str = "-m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY";
+const ORIGINAL: &str = "-m conntrack --ctstate NEW,RELATED,ESTABLISHED --ctdir ORIGINAL";
 const PING: &str = "-p icmp -m icmp --icmp-type 8";
 const ACCEPT: &str = "-j ACCEPT";
 const DROP: &str = "-j DROP";
@@ -85,6 +85,13 @@ fn host_forward(state: &State, pools: &BTreeSet<Cidr>) -> Vec<Rule> {
     }
     rules.extend(refuse(&from_any, "nothing else leaves a VPC by the host"));
     rules.push(Rule::new(to_any, DROP, "nothing else enters a VPC by the host"));
+    // The kernel asks only the incoming interface whether to forward. What came with that for other networks of a host that
+    // was no router is closed again.
+    let switched_on = state.host.wans.iter().filter(|(_, record)| !record.forwarding_before);
+    rules.extend(switched_on.map(|(wan, _)| {
+        let unasked = "-m conntrack --ctstate NEW -m conntrack ! --ctstate DNAT";
+        Rule::new(format!("-i {wan} {unasked}"), DROP, "the LAN is routed to VPCs' answers alone")
+    }));
     rules
 }
 
@@ -185,7 +192,6 @@ impl Router<'_> {
             // What conntrack calls INVALID would leave with an inside source: NAT doesn't touch it.
             Rule::new("-m conntrack --ctstate INVALID", DROP, "no known connection"),
             Rule::new(format!("-i {bridge} -o {bridge}"), ACCEPT, "within the VPC"),
-            Rule::new("-p icmp -m conntrack --ctstate RELATED", ACCEPT, "errors of known connections"),
         ];
         if has_peers {
             rules.push(Rule::new("", format!("-j {PEERING}"), "peerings"));
@@ -223,11 +229,16 @@ impl Router<'_> {
         };
         let (bridge, peer, local) = (self.bridge, names::peer(other), self.vpc.cidr);
         let (out, back) = (format!("-i {bridge} -o {peer}"), format!("-i {peer} -o {bridge}"));
+        // The other router tells of a packet that is too large or has travelled too far from its end of the link.
+        let router = if &peering.a == name { peering.link.second() } else { peering.link.first() };
+        let errors = format!("-s {router}/32 -d {local} {back} -p icmp -m conntrack --ctstate RELATED");
+        let errors = Rule::new(errors, ACCEPT, format!("errors from {other}'s router"));
         let pairs = match &peering.scope {
             PeeringScope::Everything => {
                 return vec![
                     Rule::new(format!("-s {local} -d {remote} {out}"), ACCEPT, format!("to {other}")),
                     Rule::new(format!("-s {remote} -d {local} {back}"), ACCEPT, format!("from {other}")),
+                    errors,
                 ];
             }
             PeeringScope::Only(pairs) => pairs,
@@ -241,7 +252,7 @@ impl Router<'_> {
                 Rule::new(answers, ACCEPT, format!("answers, with {other}")),
             ]
         });
-        rules.collect()
+        rules.chain([errors]).collect()
     }
 }
 
@@ -254,11 +265,11 @@ pub fn instance(netns: &Netns, policy: Option<&Policy>) -> Vec<Object> {
     let mut hooks = Vec::new();
     for (table, chain, rules) in compiled.chains {
         let builtin = match chain.as_str() {
-            "VPCCTL-INPUT" => Some("INPUT"),
-            "VPCCTL-OUTPUT" => Some("OUTPUT"),
+            policy::INPUT => Some("INPUT"),
+            policy::OUTPUT => Some("OUTPUT"),
             _ => None,
         };
-        hooks.extend(builtin.map(|from| Object::Jump { place: place.clone(), table, from, to: chain.clone() }));
+        hooks.extend(builtin.map(|from| Object::jump(&place, table, from, &chain)));
         objects.push(Object::Chain { place: place.clone(), table, chain, rules });
     }
     objects.extend(hooks);
@@ -280,7 +291,7 @@ fn hooked(place: &Place, table: Table, builtin: &'static str, rules: Vec<Rule>) 
     let chain = format!("VPCCTL-{builtin}");
     [
         Object::Chain { place: place.clone(), table, chain: chain.clone(), rules },
-        Object::Jump { place: place.clone(), table, from: builtin, to: chain },
+        Object::jump(place, table, builtin, &chain),
     ]
 }
 
@@ -318,13 +329,4 @@ fn sources_and_destinations(natted: &[Cidr]) -> Vec<(String, String)> {
     }
     let by_set = |side: &str| format!("-m set --match-set {NAT_SET} {side} ");
     vec![(by_set("src"), by_set("dst"))]
-}
-
-/// The chains of ours by place, for those who walk them.
-pub fn chains(objects: &[Object]) -> BTreeMap<(Table, &str), &[Rule]> {
-    let chains = objects.iter().filter_map(|object| match object {
-        Object::Chain { table, chain, rules, .. } => Some(((*table, chain.as_str()), rules.as_slice())),
-        _ => None,
-    });
-    chains.collect()
 }

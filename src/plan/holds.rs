@@ -1,8 +1,10 @@
 //! Whether an op already holds in what was observed.
 
 use crate::plan::line::Place;
-use crate::plan::observed::{Observed, Seen, SeenLink, SeenRoute};
-use crate::plan::op::{Object, Op, ROUTE_PROTOCOL, UNREACHABLE_METRIC, Via, route_target};
+use crate::plan::observed::{Observed, Seen, SeenLink, SeenRoute, SeenRule};
+use crate::plan::op::{
+    HOST_RULE_PREFERENCE, HOST_TABLE, Object, Op, ROUTE_PROTOCOL, UNREACHABLE_METRIC, Via, route_target,
+};
 use crate::plan::rule::MARK;
 
 /// How an object is found in the kernel.
@@ -14,6 +16,8 @@ pub enum Holding {
     Absent,
     /// There, but not as it should be.
     Differs,
+    /// There, so many times, but not at its place.
+    Misplaced(usize),
     /// Something with its name that bears no mark: somebody else's, or what a command that was cut off had not marked yet.
     Unmarked,
     /// Something with its name that bears another mark.
@@ -70,7 +74,8 @@ impl Op {
                 let rules = seen.chain(*table, from).map(|chain| chain.rules.as_slice()).unwrap_or_default();
                 match rules.iter().filter(|rule| rule.text == jump).count() {
                     0 => Holding::Absent,
-                    count => held_if(count == 1 && rules[0].text == jump),
+                    1 if rules[0].text == jump => Holding::Held,
+                    count => Holding::Misplaced(count),
                 }
             }
             Object::DropPolicy { chain, .. } => {
@@ -97,12 +102,14 @@ impl Op {
             }
             Object::Route { to, via, .. } => {
                 let target = route_target(*to);
-                let ours = seen.routes.iter().filter(|route| route.dst == target && is_ours(route));
+                let place = self.place();
+                let ours = seen.routes.iter().filter(|route| route.dst == target && is_ours(route, &place));
                 match ours.map(|route| leads(route, via)).reduce(|a, b| a || b) {
                     None => Holding::Absent,
                     Some(right) => held_if(right),
                 }
             }
+            Object::HostRule => present_if(seen.rules.iter().any(is_host_rule)),
             Object::Group { device, group } => match seen.links.get(device.as_str()) {
                 None => Holding::Absent,
                 Some(link) => held_if(link.group == group.to_string()),
@@ -147,9 +154,17 @@ fn worse(one: Holding, other: Holding) -> Holding {
     }
 }
 
-fn is_ours(route: &SeenRoute) -> bool {
-    route.protocol.as_deref() == Some(&ROUTE_PROTOCOL.to_string())
-        && matches!(route.table.as_deref(), None | Some("main"))
+fn is_ours(route: &SeenRoute, place: &Place) -> bool {
+    let table = route.table.as_deref();
+    let in_table = match place {
+        Place::Host => table == Some(&HOST_TABLE.to_string()),
+        Place::Netns(_) => matches!(table, None | Some("main")),
+    };
+    in_table && route.protocol.as_deref() == Some(&ROUTE_PROTOCOL.to_string())
+}
+
+fn is_host_rule(rule: &SeenRule) -> bool {
+    rule.priority == HOST_RULE_PREFERENCE && rule.iif == "lo" && rule.table == HOST_TABLE.to_string()
 }
 
 fn leads(route: &SeenRoute, via: &Via) -> bool {

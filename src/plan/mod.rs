@@ -2,6 +2,7 @@
 //! clock or environment.
 
 pub mod batch;
+pub mod claims;
 pub mod firewall;
 pub mod holds;
 pub mod line;
@@ -11,6 +12,7 @@ pub mod policy;
 pub mod reconcile;
 pub mod rule;
 pub mod script;
+pub mod subject;
 pub mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,29 +47,21 @@ impl Plan {
     pub fn only_unmakes(&self) -> bool {
         self.clear.is_empty() && self.make.is_empty()
     }
-
-    /// The number of objects that it makes or unmakes.
-    pub fn len(&self) -> usize {
-        self.clear.len() + self.make.len() + self.unmake.len()
-    }
 }
 
 /// The plan from one list of ops to another.
 pub fn diff(old: &[Op], new: &[Op]) -> Plan {
     let before: BTreeMap<String, &Op> = old.iter().map(|op| (op.identity(), op)).collect();
     let after: BTreeSet<String> = new.iter().map(Op::identity).collect();
-    let mut plan = Plan::default();
-    for op in new {
-        match before.get(&op.identity()) {
-            Some(same) if same.object == op.object => continue,
-            Some(other) if !op.replaces() => plan.clear.push((*other).clone()),
-            _ => {}
-        }
-        plan.make.push(op.clone());
-    }
-    plan.unmake = old.iter().rev().filter(|op| !after.contains(&op.identity())).cloned().collect();
-    plan.clear.reverse();
-    plan
+    let earlier = |op: &Op| before.get(&op.identity()).copied();
+    let differing = new.iter().filter(|op| !op.replaces()).filter_map(|op| earlier(op).filter(|found| found != &op));
+    let mut clear: Vec<Op> = differing.cloned().collect();
+    clear.reverse();
+    let cleared = Removed::new(&clear);
+    let stays = |op: &&Op| earlier(op).is_some_and(|found| found.object == op.object) && !cleared.takes(op);
+    let make = new.iter().filter(|op| !stays(op)).cloned().collect();
+    let unmake = old.iter().rev().filter(|op| !after.contains(&op.identity())).cloned().collect();
+    Plan { clear, make, unmake }
 }
 
 /// The plan from one state to another: [`diff`] of their ops, computed for the VPCs that differ.
@@ -78,10 +72,10 @@ pub fn between(old: &State, new: &State) -> Plan {
 /// The ops of `state` that may differ from those of `other`.
 pub fn affected_ops(state: &State, other: &State) -> Vec<Op> {
     let vpcs = state.vpcs.keys().filter(|name| differs(name, state, other));
-    let peerings = state.peerings.iter().filter(|peering| !other.peerings.contains(peering));
+    let moved = |name: &VpcName| differs(name, state, other);
+    let peerings = state.peerings.iter().filter(|p| !other.peerings.contains(p) || moved(&p.a) || moved(&p.b));
     let mut ops = topology::host_ops(state);
     ops.extend(vpcs.flat_map(|name| topology::vpc_ops(state, name)));
-    // A peering's ops depend on the CIDRs of its VPCs: while it exists, neither changes.
     ops.extend(peerings.flat_map(|peering| topology::peering_ops(state, peering)));
     ops
 }

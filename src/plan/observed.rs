@@ -13,7 +13,8 @@ use crate::plan::op::{Object, Op};
 use crate::plan::rule::{MARK, Table};
 
 /// The lines of the one `ip -batch` that shows a place, in the order in which [`Seen::read_ip`] reads the answers.
-pub const IP_QUERIES: [&str; 4] = ["link show", "addr show", "route show table all", "neigh show nud permanent"];
+pub const IP_QUERIES: [&str; 5] =
+    ["link show", "addr show", "route show table all", "neigh show nud permanent", "rule show"];
 
 /// What was seen, by place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,7 +34,9 @@ pub struct Seen {
     pub addresses: BTreeSet<(String, Ipv4Addr, u8)>,
     /// The routes of all tables.
     pub routes: Vec<SeenRoute>,
-    /// The permanent neighbours: device and MAC by address.
+    /// The routing rules.
+    pub rules: Vec<SeenRule>,
+    /// The permanent neighbours: MAC by device and address.
     pub neighbours: BTreeMap<(String, String), String>,
     /// The bridge's static entries: device and MAC.
     pub fdb: BTreeSet<(String, String)>,
@@ -94,18 +97,32 @@ pub struct SeenRoute {
     pub metric: Option<u32>,
 }
 
+/// A routing rule.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SeenRule {
+    /// The lower, the sooner it is asked.
+    #[serde(default)]
+    pub priority: u32,
+    /// The interface that packets come in by; `lo` for what the host sends itself.
+    #[serde(default)]
+    pub iif: String,
+    /// The table that it leads to.
+    #[serde(default)]
+    pub table: String,
+}
+
 /// A chain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SeenChain {
     /// A built-in chain's policy.
     pub policy: Option<String>,
     /// Its rules in order.
-    pub rules: Vec<SeenRule>,
+    pub rules: Vec<SeenChainRule>,
 }
 
-/// A rule: its mark if it is ours, and where it jumps to.
+/// A rule of a chain, and its mark if it is ours.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SeenRule {
+pub struct SeenChainRule {
     /// The mark in its comment.
     pub mark: Option<String>,
     /// The rule as `iptables-save` prints it, after `-A CHAIN`.
@@ -224,6 +241,7 @@ impl Seen {
         }
         self.routes = next(&mut lists)?;
         let neighbours = next::<NeighbourJson>(&mut lists)?;
+        self.rules = next(&mut lists)?;
         self.neighbours = neighbours.into_iter().map(|n| ((n.dev, n.dst), n.lladdr)).collect();
         Ok(())
     }
@@ -267,7 +285,7 @@ impl Seen {
                 let policy = words.next().filter(|&policy| policy != "-").map(str::to_owned);
                 self.chains.insert((table.clone(), name), SeenChain { policy, rules: Vec::new() });
             } else if let Some((chain, text)) = line.strip_prefix("-A ").and_then(|rest| rest.split_once(' ')) {
-                let rule = SeenRule { mark: mark(text), text: text.to_owned() };
+                let rule = SeenChainRule { mark: mark(text), text: text.to_owned() };
                 self.chains.entry((table.clone(), chain.to_owned())).or_default().rules.push(rule);
             }
         }

@@ -12,6 +12,18 @@ use crate::plan::rule::{MARK, Rule, Set, Table};
 /// The routing protocol number that marks a route on the host as vpcctl's: `v` in ASCII, free in `/etc/iproute2/rt_protos`.
 pub const ROUTE_PROTOCOL: u8 = 118;
 
+/// The host's routing table for its ways into VPCs: `vp` in ASCII, as a number.
+///
+/// Not the main table: there, whatever the host forwards would find them too, and get the host's own address from any
+/// masquerading rule of the host's on its way.
+pub const HOST_TABLE: u32 = 0x7670;
+
+/// The preference of [`Object::HostRule`]: before the main table's 32766.
+pub const HOST_RULE_PREFERENCE: u32 = 31000;
+
+/// [`Object::HostRule`] as `ip rule` takes it: `iif lo` is what the host itself sends.
+const HOST_RULE: &str = "pref 31000 iif lo lookup 30320";
+
 /// The metric of the routes that refuse: behind every other.
 pub const UNREACHABLE_METRIC: u32 = 1000;
 
@@ -42,8 +54,8 @@ pub enum Object {
     SetEntry { netns: Netns, set: String, entry: String },
     /// A chain of ours, whole.
     Chain { place: Place, table: Table, chain: String, rules: Vec<Rule> },
-    /// The jump from a built-in chain's first rule to a chain of ours.
-    Jump { place: Place, table: Table, from: &'static str, to: String },
+    /// The jump from a built-in chain's first rule to a chain of ours; `misplaced` are there already and have to go first.
+    Jump { place: Place, table: Table, from: &'static str, to: String, misplaced: usize },
     /// The DROP policy of a built-in chain in a namespace of ours.
     DropPolicy { netns: Netns, chain: &'static str },
     /// A table of the host, or a built-in chain of one, that came into being with our rules and goes with them.
@@ -56,8 +68,10 @@ pub enum Object {
     Address { place: Place, device: Device, address: Ipv4Addr, prefix: u8 },
     /// A neighbour that no ARP packet can move.
     Neighbour { netns: Netns, device: Device, address: Ipv4Addr, mac: String },
-    /// A route.
+    /// A route, in the main table or, on the host, in vpcctl's own.
     Route { place: Place, to: Cidr, via: Via },
+    /// The rule by which what the host itself sends, and nothing that it forwards, follows vpcctl's own table.
+    HostRule,
     /// The interface group of an uplink, by which the host's rules know it.
     Group { device: Device, group: u32 },
     /// An interface that is up.
@@ -120,7 +134,7 @@ impl Op {
             Object::Set { netns, set } => format!("ipset {} in {netns}", set.name),
             Object::SetEntry { netns, set, entry } => format!("entry {entry} of ipset {set} in {netns}"),
             Object::Chain { place, table, chain, .. } => format!("chain {chain} of table {table} in {place}"),
-            Object::Jump { place, table, from, to } => format!("jump {from} to {to} of table {table} in {place}"),
+            Object::Jump { place, table, from, to, .. } => format!("jump {from} to {to} of table {table} in {place}"),
             Object::DropPolicy { netns, chain } => format!("policy of chain {chain} in {netns}"),
             Object::Leftover(leftover) => format!("{leftover} in host"),
             Object::Port { netns, device, .. } => format!("bridge port {device} in {netns}"),
@@ -130,6 +144,7 @@ impl Op {
             }
             Object::Neighbour { netns, address, .. } => format!("neighbour {address} in {netns}"),
             Object::Route { place, to, .. } => format!("route to {to} in {place}"),
+            Object::HostRule => "routing rule in host".into(),
             Object::Group { device, .. } => format!("group of {device} in host"),
             Object::Up { place, device } => format!("link state of {device} in {place}"),
         }
@@ -153,7 +168,7 @@ impl Op {
             | Object::Address { place, .. }
             | Object::Route { place, .. }
             | Object::Up { place, .. } => place.clone(),
-            Object::Leftover(_) | Object::Group { .. } => Place::Host,
+            Object::Leftover(_) | Object::HostRule | Object::Group { .. } => Place::Host,
         }
     }
 
@@ -208,9 +223,7 @@ impl Op {
             }
             Object::Sysctl(sysctl) => vec![line(&sysctl.place, sysctl.set(sysctl.value, None))],
             Object::Set { netns, set } => {
-                let create = Change::Set(format!("create {} {}", set.name, set.kind));
-                let adds = set.entries.iter().map(|entry| Change::Set(format!("add {} {entry}", set.name)));
-                std::iter::once(create).chain(adds).map(|change| inside(netns, change)).collect()
+                set_lines(set).into_iter().map(|words| inside(netns, Change::Set(words))).collect()
             }
             Object::SetEntry { netns, set, entry } => {
                 vec![inside(netns, Change::Set(format!("add {set} {entry} -exist")))]
@@ -220,8 +233,10 @@ impl Op {
                 let appends = rules.iter().map(|rule| Firewall::Append(chain.clone(), rule.spec()));
                 std::iter::once(declare).chain(appends).map(|f| line(place, Change::Rules(*table, f))).collect()
             }
-            Object::Jump { place, table, from, to } => {
-                vec![line(place, Change::Rules(*table, Firewall::Hook(from, to.clone())))]
+            Object::Jump { place, table, from, to, misplaced } => {
+                let unhook = std::iter::repeat_n(Firewall::Unhook(from, to.clone()), *misplaced);
+                let hooks = unhook.chain([Firewall::Hook(from, to.clone())]);
+                hooks.map(|firewall| line(place, Change::Rules(*table, firewall))).collect()
             }
             Object::DropPolicy { netns, chain } => {
                 vec![inside(netns, Change::Rules(Table::Filter, Firewall::DropPolicy(chain)))]
@@ -249,8 +264,9 @@ impl Op {
                 vec![inside(netns, Change::Ip(words))]
             }
             Object::Route { place, to, via } => {
-                vec![line(place, Change::Ip(format!("route replace {}", via.words(*to))))]
+                vec![line(place, Change::Ip(format!("route replace {}", via.words(place, *to))))]
             }
+            Object::HostRule => vec![line(&Place::Host, Change::Ip(format!("rule add {HOST_RULE}")))],
             Object::Group { device, group } => {
                 vec![line(&Place::Host, Change::Ip(format!("link set dev {device} group {group}")))]
             }
@@ -280,7 +296,7 @@ impl Op {
                     .map(|f| line(place, Change::Rules(*table, f)))
                     .into()
             }
-            Object::Jump { place, table, from, to } => {
+            Object::Jump { place, table, from, to, .. } => {
                 vec![line(place, Change::Rules(*table, Firewall::Unhook(from, to.clone())))]
             }
             Object::Leftover(leftover) => vec![line(&Place::Host, Change::Clean(leftover.clone()))],
@@ -293,7 +309,10 @@ impl Op {
             Object::Neighbour { netns, device, address, .. } => {
                 inside(netns, Change::Ip(format!("neigh del {address} dev {device}")))
             }
-            Object::Route { place, to, via } => vec![line(place, Change::Ip(format!("route del {}", via.words(*to))))],
+            Object::Route { place, to, via } => {
+                vec![line(place, Change::Ip(format!("route del {}", via.words(place, *to))))]
+            }
+            Object::HostRule => vec![line(&Place::Host, Change::Ip(format!("rule del {HOST_RULE}")))],
             Object::Port { netns, device, .. } => inside(netns, Change::Ip(format!("link set dev {device} nomaster"))),
             Object::Up { place, device } => vec![line(place, Change::Ip(format!("link set dev {device} down")))],
             Object::DropPolicy { .. } | Object::Group { .. } => vec![],
@@ -307,6 +326,28 @@ impl Op {
         let line = |words| Line { place: place.clone(), change: Change::Ip(words), object: self.owner.clone() };
         std::iter::once(alias).chain(altname).map(line).collect()
     }
+}
+
+impl Object {
+    /// The jump from a built-in chain to one of ours.
+    pub fn jump(place: &Place, table: Table, from: &'static str, to: &str) -> Self {
+        Object::Jump { place: place.clone(), table, from, to: to.to_owned(), misplaced: 0 }
+    }
+}
+
+/// The lines that make a set. One that is made with its entries may be in use already with others: it is filled beside and
+/// takes its place at once.
+fn set_lines(set: &Set) -> Vec<String> {
+    let Set { name, kind, entries } = set;
+    let create = format!("create {name} {kind} -exist");
+    if entries.is_empty() {
+        return vec![create];
+    }
+    let beside = format!("{name}.new");
+    let before = [format!("create {beside} {kind} -exist"), format!("flush {beside}")];
+    let adds = entries.iter().map(|entry| format!("add {beside} {entry}"));
+    let after = [create, format!("swap {beside} {name}"), format!("destroy {beside}")];
+    before.into_iter().chain(adds).chain(after).collect()
 }
 
 impl End {
@@ -328,13 +369,17 @@ impl Sysctl {
 
 impl Via {
     /// The route as `ip route` takes it.
-    pub fn words(&self, to: Cidr) -> String {
+    pub fn words(&self, place: &Place, to: Cidr) -> String {
+        let table = match place {
+            Place::Host => format!(" table {HOST_TABLE}"),
+            Place::Netns(_) => String::new(),
+        };
         match self {
             // A subnet as large as its VPC has a route to the same addresses: this one is the last resort.
             Via::Unreachable => format!("unreachable {to} proto {ROUTE_PROTOCOL} metric {UNREACHABLE_METRIC}"),
             Via::Gateway { gateway, device, src } => {
                 let src = src.map(|src| format!(" src {src}")).unwrap_or_default();
-                format!("{} via {gateway} dev {device} proto {ROUTE_PROTOCOL}{src}", route_target(to))
+                format!("{} via {gateway} dev {device} proto {ROUTE_PROTOCOL}{src}{table}", route_target(to))
             }
         }
     }

@@ -7,25 +7,59 @@ use crate::plan::observed::Observed;
 use crate::plan::op::{Object, Op};
 use crate::plan::{Plan, Removed};
 
-/// Makes what of `wanted` doesn't hold, and unmakes what of `unwanted` is there. What bears no mark counts as vpcctl's own: a
-/// caller who can't be sure of that looks first. What bears another mark is left alone.
-pub fn plan(wanted: &[Op], unwanted: &[Op], observed: &Observed) -> Plan {
+/// Whose is what has our name but no mark?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmarked {
+    /// Ours: a command of ours was cut off, or failed, before it had marked what it made.
+    Ours,
+    /// Somebody else's.
+    Theirs,
+}
+
+/// Makes what of `wanted` doesn't hold, and unmakes what of `unwanted` is there. What is somebody else's is left alone, with all
+/// that is in it or on it.
+pub fn plan(wanted: &[Op], unwanted: &[Op], observed: &Observed, unmarked: Unmarked) -> Plan {
+    let theirs: Vec<Op> =
+        wanted.iter().chain(unwanted).filter(|op| is_theirs(op, observed, unmarked)).cloned().collect();
+    let off_limits = Removed::new(&theirs);
+    let may_touch = |op: &&Op| !theirs.contains(op) && !off_limits.takes(op);
+
     let kept: BTreeSet<String> = wanted.iter().map(Op::identity).collect();
     let gone = unwanted.iter().rev().filter(|op| !kept.contains(&op.identity()));
-    let is_there = |op: &&Op| !matches!(op.holding(observed), Holding::Absent | Holding::Foreign);
-    let unmake = gone.filter(is_there).cloned().collect();
-    let clear: Vec<Op> = wanted.iter().rev().filter(|op| stands_in_the_way(op, observed)).cloned().collect();
+    let is_there = |op: &&Op| op.holding(observed) != Holding::Absent;
+    let unmake = gone.filter(may_touch).filter(is_there).cloned().collect();
+
+    let in_the_way = |op: &&Op| stands_in_the_way(op, observed);
+    let clear: Vec<Op> = wanted.iter().rev().filter(may_touch).filter(in_the_way).cloned().collect();
     let cleared = Removed::new(&clear);
-    let to_make = |op: &&Op| op.holding(observed) != Holding::Held || cleared.takes(op) || clear.contains(op);
-    let make = wanted.iter().filter(to_make).cloned().collect();
+    let to_make = |op: &&Op| op.holding(observed) != Holding::Held || cleared.takes(op);
+    let make = wanted.iter().filter(may_touch).filter(to_make).map(|op| replacing(op, observed)).collect();
     Plan { clear, make, unmake }
+}
+
+/// Is it there, but somebody else's?
+pub fn is_theirs(op: &Op, observed: &Observed, unmarked: Unmarked) -> bool {
+    match op.holding(observed) {
+        Holding::Foreign => true,
+        Holding::Unmarked => unmarked == Unmarked::Theirs,
+        _ => false,
+    }
 }
 
 /// Is it there in a form that no line can turn into the right one?
 fn stands_in_the_way(op: &Op, observed: &Observed) -> bool {
     match op.holding(observed) {
         Holding::Unmarked => true,
-        Holding::Differs => !op.replaces() || matches!(op.object, Object::Jump { .. }),
-        Holding::Held | Holding::Absent | Holding::Foreign => false,
+        Holding::Differs => !op.replaces(),
+        Holding::Held | Holding::Absent | Holding::Misplaced(_) | Holding::Foreign => false,
     }
+}
+
+/// The op, with what it has to take away in the same moment.
+fn replacing(op: &Op, observed: &Observed) -> Op {
+    let mut op = op.clone();
+    if let (Holding::Misplaced(count), Object::Jump { misplaced, .. }) = (op.holding(observed), &mut op.object) {
+        *misplaced = count;
+    }
+    op
 }

@@ -8,7 +8,8 @@ use crate::plan::line::{Leftover, Place, Setting};
 pub fn script(plan: &Plan) -> String {
     let mut text = String::from("#!/bin/sh -e\n");
     let mut purpose = String::new();
-    for step in batch::steps(plan).iter().flat_map(batch::Steps::iter) {
+    let parts = batch::steps(plan);
+    for step in parts.iter().flat_map(|(_, steps)| steps.iter()) {
         for (object, line) in step_lines(step) {
             if object != purpose {
                 text.push_str(&format!("\n# {object}\n"));
@@ -39,7 +40,7 @@ pub fn step_lines(step: &Step) -> Vec<(String, String)> {
                     Leftover::Chain(table, chain) => (table, format!("-A {chain} "), chain.clone()),
                 };
                 let in_use = format!("iptables-save -t {table} | grep -q -e '^{rules}' -e '^:{chains} [^A]'");
-                ("the host's part".to_owned(), format!("{in_use} || nft delete {leftover}"))
+                ("the host's part".to_owned(), format!("{in_use} || nft delete {leftover} 2>/dev/null || true"))
             };
             leftovers.iter().map(line).collect()
         }
@@ -111,6 +112,15 @@ fn iptables_line(place: &Place, table: &str, text: &str) -> String {
         Some(words) if words.len() == 3 => format!("{iptables} -P {} {}", words[0], words[1]),
         _ => format!("{iptables} {text}"),
     }
+}
+
+/// A word as a shell takes it.
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 fn option(place: &Place) -> String {

@@ -46,7 +46,9 @@ pub fn host_ops(state: &State) -> Vec<Op> {
             optional: true,
         })
     });
-    leftovers.chain(rules).chain(wans).map(|object| Op::new(&owner, object)).collect()
+    let access = state.vpcs.values().any(|vpc| vpc.host_access == HostAccess::On && vpc.uplink.is_some());
+    let rule = access.then_some(Object::HostRule);
+    leftovers.chain(rules).chain(wans).chain(rule).map(|object| Op::new(&owner, object)).collect()
 }
 
 /// A VPC's router, uplink, subnets and instances.
@@ -153,10 +155,7 @@ fn subnet_ops(vpc_name: &VpcName, vpc: &Vpc, name: &Name, subnet: &Subnet) -> Ve
     };
     let mut ops = vec![Op::new(&owner, gateway)];
     for (instance, address, policy) in subnet.all_instances() {
-        let owner = match instance {
-            None => owner.clone(),
-            Some(instance) => Owner::Instance(vpc_name.clone(), name.clone(), instance.clone()),
-        };
+        let owner = Owner::instance(vpc_name, name, instance);
         let cabling =
             Cabling { vpc: vpc_name, mtu: vpc.mtu, block: firewall::guard_block(vpc.cidr, address), subnet, name };
         ops.extend(cabling.instance(instance, address, policy).into_iter().map(|object| Op::new(&owner, object)));

@@ -18,12 +18,13 @@ pub const DEFAULT_POOL: &str = "198.19.0.0/16";
 /// The longest prefix of a pool in bits: room for one link.
 const MAX_POOL_PREFIX: u8 = 31;
 
-/// The first free /31 of `pool` that is clear of every network in `taken`.
-pub fn take_link(state: &State, pool: Cidr, taken: &[Cidr]) -> Result<Link> {
+/// The first free /31 of `pool` that is clear of the host's `networks` and of every VPC.
+pub fn take_link(state: &State, pool: Cidr, networks: &[Cidr]) -> Result<Link> {
     if pool.prefix() > MAX_POOL_PREFIX || pool.prefix() < 8 {
         return Err(Failure::usage(format!("`{pool}` can't be a pool of uplink addresses"))
             .hint("a pool is a /8 to a /31, for instance 198.19.0.0/16"));
     }
+    let taken: Vec<Cidr> = networks.iter().copied().chain(state.vpcs.values().map(|vpc| vpc.cidr)).collect();
     let used: BTreeSet<Cidr> = state.links().into_iter().map(|link| link.0).collect();
     let mut offset = 0;
     while let Some(candidate) = pool.address(offset).and_then(|address| Cidr::containing(address, 31)) {
@@ -50,9 +51,8 @@ pub fn give_uplink(state: &mut State, vpc: &VpcName, pool: Cidr, facts: &HostFac
     if found.uplink.is_some() {
         return Ok(());
     }
-    let networks = facts.networks.iter().map(|network| network.cidr);
-    let taken: Vec<Cidr> = networks.chain([found.cidr]).collect();
-    let uplink = Uplink { link: take_link(state, pool, &taken)?, pool };
+    let networks: Vec<Cidr> = facts.networks.iter().map(|network| network.cidr).collect();
+    let uplink = Uplink { link: take_link(state, pool, &networks)?, pool };
     if state.vpcs.values().all(|vpc| vpc.uplink.is_none()) {
         note_table(state, "filter", &["INPUT", "FORWARD"], facts);
     }

@@ -41,14 +41,15 @@ pub fn disable_nat(state: &mut State, vpc_name: &VpcName, subnet: Option<&Name>)
         state.subnet(vpc_name, subnet)?;
     }
     let vpc = state.vpc_mut(vpc_name)?;
+    if subnet.is_some_and(|gone| vpc.natted().all(|(name, _)| name != gone)) {
+        return Ok(());
+    }
     let remaining: BTreeSet<Name> = match subnet {
         None => BTreeSet::new(),
         Some(gone) => vpc.natted().map(|(name, _)| name.clone()).filter(|name| name != gone).collect(),
     };
-    let served = vpc.natted().count();
     match &mut vpc.nat {
-        Some(nat) if !remaining.is_empty() && remaining.len() < served => nat.scope = NatScope::Only(remaining),
-        Some(_) if !remaining.is_empty() => {}
+        Some(nat) if !remaining.is_empty() => nat.scope = NatScope::Only(remaining),
         _ => vpc.nat = None,
     }
     if vpc.nat.is_none() && vpc.host_access != HostAccess::On {

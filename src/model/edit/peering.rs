@@ -21,7 +21,7 @@ pub fn peer(state: &mut State, one: &VpcName, other: &VpcName, pool: Cidr) -> Re
     }
     check_routes(state, a, b)?;
     check_routes(state, b, a)?;
-    let link = link::take_link(state, pool, &[cidr_a, cidr_b])?;
+    let link = link::take_link(state, pool, &[])?;
     state.peerings.push(Peering { a: a.clone(), b: b.clone(), link, scope: PeeringScope::Everything });
     state.peerings.sort_by(|x, y| (&x.a, &x.b).cmp(&(&y.a, &y.b)));
     Ok(())

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::model::name::{Name, VpcName};
+use crate::model::owner::Owner;
 use crate::model::policy::Policy;
 use crate::model::state::State;
 
@@ -14,6 +15,13 @@ pub struct PolicyScope {
     pub subnet: Name,
     /// One further instance of it; all that have no policy of their own otherwise.
     pub instance: Option<Name>,
+}
+
+impl PolicyScope {
+    /// Whose policy it is.
+    pub fn owner(&self) -> Owner {
+        Owner::instance(&self.vpc, &self.subnet, self.instance.as_ref())
+    }
 }
 
 /// Puts the policy in place of the one that was there.

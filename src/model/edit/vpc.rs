@@ -45,7 +45,8 @@ impl VpcSpec {
 pub fn create_vpc(state: &mut State, spec: &VpcSpec, facts: &HostFacts) -> Result<()> {
     spec.check()?;
     if let Some(existing) = state.vpcs.get(&spec.name) {
-        return same_as(existing, spec);
+        same_as(existing, spec)?;
+        return reconsider_host_access(state, spec, facts);
     }
     if let Some(wan) = &spec.wan {
         super::nat::check_wan(facts, wan)?;
@@ -111,6 +112,19 @@ fn same_as(existing: &Vpc, spec: &VpcSpec) -> Result<()> {
     }
 }
 
+/// What stood in the way of host access may be gone by now.
+fn reconsider_host_access(state: &mut State, spec: &VpcSpec, facts: &HostFacts) -> Result<()> {
+    if !matches!(state.vpc(&spec.name)?.host_access, HostAccess::Overlaps(_)) {
+        return Ok(());
+    }
+    let decided = decide_host_access(state, spec, facts);
+    if decided == HostAccess::On {
+        link::give_uplink(state, &spec.name, spec.pool, facts)?;
+    }
+    state.vpc_mut(&spec.name)?.host_access = decided;
+    Ok(())
+}
+
 /// The host gets a route to the VPC unless that would hide something it routes already.
 fn decide_host_access(state: &State, spec: &VpcSpec, facts: &HostFacts) -> HostAccess {
     if !spec.host_access {
@@ -123,7 +137,8 @@ fn decide_host_access(state: &State, spec: &VpcSpec, facts: &HostFacts) -> HostA
     if let Some((name, vpc)) = routed {
         return HostAccess::Overlaps(format!("{} (VPC {name})", vpc.cidr));
     }
-    match state.links().into_iter().find(|link| link.0.overlaps(spec.cidr)) {
+    let own = state.vpcs.get(&spec.name).and_then(|vpc| vpc.uplink).map(|uplink| uplink.link);
+    match state.links().into_iter().find(|link| Some(*link) != own && link.0.overlaps(spec.cidr)) {
         Some(link) => HostAccess::Overlaps(format!("{} (an uplink of vpcctl's)", link.0)),
         None => HostAccess::On,
     }

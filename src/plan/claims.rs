@@ -1,0 +1,108 @@
+//! What may be touched: whether what is in the kernel under a name of ours is ours. Pure: what has to be known of the host comes
+//! in as data or as a question.
+
+use std::collections::BTreeSet;
+
+use crate::error::{Failure, Result};
+use crate::model::kernel_names::Netns;
+use crate::model::state::State;
+use crate::plan::Plan;
+use crate::plan::holds::Holding;
+use crate::plan::line::{Change, Place};
+use crate::plan::observed::Observed;
+use crate::plan::op::{Object, Op};
+use crate::plan::reconcile::{Unmarked, is_theirs};
+
+/// What a plan makes that the state had not before.
+pub fn fresh(plan: &Plan, before: &[Op]) -> Vec<Op> {
+    let known: BTreeSet<String> = before.iter().map(Op::identity).collect();
+    plan.make.iter().filter(|op| !known.contains(&op.identity())).cloned().collect()
+}
+
+/// May there be something under the name of what is about to be made? Asked cheaply: a yes leads to a look.
+pub fn may_be_taken(
+    op: &Op,
+    new: &State,
+    has_namespace: &dyn Fn(&Netns) -> bool,
+    has_link: &dyn Fn(&str) -> bool,
+) -> bool {
+    match &op.object {
+        Object::Namespace(netns) => has_namespace(netns),
+        Object::Cable { ends, .. } => ends.iter().any(|end| end.place == Place::Host && has_link(end.device.as_str())),
+        // Not in a table that comes into being with it.
+        Object::Chain { place: Place::Host, table, .. } => !new.host.own_tables.contains(table.as_str()),
+        _ => false,
+    }
+}
+
+/// The namespaces that the ops need and don't make.
+pub fn places(ops: &[Op]) -> BTreeSet<Netns> {
+    let made: BTreeSet<Place> =
+        ops.iter().filter(|op| matches!(op.object, Object::Namespace(_))).map(Op::place).collect();
+    let needed: BTreeSet<Place> = ops.iter().map(Op::place).collect();
+    needed.difference(&made).filter_map(|place| place.netns().cloned()).collect()
+}
+
+/// What a plan unmakes and can be told from somebody else's by its mark.
+pub fn doomed(plan: &Plan) -> Vec<Op> {
+    let marked = |op: &&Op| matches!(op.object, Object::Namespace(_) | Object::Cable { .. } | Object::Bridge { .. });
+    plan.clear.iter().chain(&plan.unmake).filter(marked).cloned().collect()
+}
+
+/// Refuses to make what is there already, whoever made it: another vpcctl with a state of its own, or somebody else.
+pub fn refuse_present(op: &Op, observed: &Observed) -> Result<()> {
+    let holding = op.holding(observed);
+    match &op.object {
+        // Only the file of a namespace is left: that is in nobody's way.
+        Object::Namespace(netns) if observed.stale.contains(netns) => Ok(()),
+        Object::Namespace(_) | Object::Cable { .. } | Object::Bridge { .. } if holding != Holding::Absent => {
+            let whose = match holding {
+                Holding::Unmarked | Holding::Foreign => "and vpcctl did not make it",
+                _ => "made by a vpcctl with another state directory, or one whose state is lost",
+            };
+            Err(refusal(op, whose))
+        }
+        Object::Chain { .. } => refuse_foreign_chain(op, observed),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to mend where something that isn't ours has taken the place.
+pub fn refuse_theirs(ops: &[Op], observed: &Observed) -> Result<()> {
+    match theirs(ops, observed).first() {
+        Some(op) => Err(refusal(op, "and vpcctl did not make it")),
+        None => ops.iter().try_for_each(|op| refuse_foreign_chain(op, observed)),
+    }
+}
+
+/// Those whose name something else has.
+pub fn theirs<'a>(ops: &'a [Op], observed: &Observed) -> Vec<&'a Op> {
+    ops.iter().filter(|op| is_theirs(op, observed, Unmarked::Theirs)).collect()
+}
+
+/// The ops without the one whose line failed because its name was taken, and without what is in it or on it.
+pub fn without_taken(ops: Vec<Op>, failed_line: Option<&str>) -> Vec<Op> {
+    let Some(line) = failed_line else {
+        return ops;
+    };
+    let is_line = |change: &Change| matches!(change, Change::Links(text) if text == line);
+    let taken: Vec<Op> = ops.iter().filter(|op| op.make().iter().any(|made| is_line(&made.change))).cloned().collect();
+    let off_limits = crate::plan::Removed::new(&taken);
+    ops.into_iter().filter(|op| !taken.contains(op) && !off_limits.takes(op)).collect()
+}
+
+/// A chain of our name in which no rule bears our mark is somebody else's. One foreign rule in a chain of ours is not: the chain
+/// is ours, and replaced whole.
+fn refuse_foreign_chain(op: &Op, observed: &Observed) -> Result<()> {
+    let Object::Chain { place, table, chain, .. } = &op.object else {
+        return Ok(());
+    };
+    let found = observed.places.get(place).and_then(|seen| seen.chain(*table, chain));
+    let foreign = found.is_some_and(|found| !found.rules.is_empty() && found.rules.iter().all(|r| r.mark.is_none()));
+    if foreign { Err(refusal(op, "and vpcctl did not make it")) } else { Ok(()) }
+}
+
+fn refusal(op: &Op, whose: &str) -> Failure {
+    Failure::conflict(format!("cannot make {}: {} exists, {whose}", op.owner.describe(), op.identity()))
+        .hint("remove or rename it, if that is for you to decide, or choose another name")
+}
