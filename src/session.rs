@@ -82,7 +82,7 @@ impl Session<'_> {
     pub fn facts(&self, state: &State) -> Result<HostFacts> {
         // Whether a table is there matters when the first rule goes into it.
         let first_rules = state.host.wans.is_empty() || state.vpcs.values().all(|vpc| vpc.uplink.is_none());
-        facts::gather(first_rules)
+        facts::gather(state, first_rules)
     }
 
     /// Makes `edit` true in the kernel and then in the state file. Where it changes nothing, `subject`'s objects are looked
@@ -92,6 +92,7 @@ impl Session<'_> {
             return self.show(subject, edit);
         }
         privilege::check()?;
+        privilege::check_place(&self.store.load()?)?;
         TOOLS.iter().try_for_each(|program| run::find(program.as_str()).map(|_| ()))?;
         self.store.prepare()?;
         self.ui.log_to(&self.store.log_path());
@@ -141,8 +142,13 @@ impl Session<'_> {
 
     /// What the state says of `subject` and the kernel lacks; the number of objects that were mended.
     fn mend(&self, lock: &Lock, subject: &Subject, state: &State) -> Result<usize> {
-        let ops = subject.ops(state);
-        let observed = self.observe(&ops)?;
+        let mut ops = subject.ops(state);
+        let mut observed = self.observe(&ops)?;
+        if is_lost(&reconcile::plan(&ops, &[], &observed, Unmarked::Theirs)) {
+            // What it stands on is gone too, as after a reboot.
+            ops = topology::ops(state);
+            observed = self.observe(&ops)?;
+        }
         claims::refuse_theirs(&ops, &observed)?;
         let plan = reconcile::plan(&ops, &[], &observed, Unmarked::Theirs);
         if plan.is_empty() {
@@ -162,19 +168,24 @@ impl Session<'_> {
     /// starts from what the kernel has; what isn't vpcctl's is refused or left alone.
     fn checked_plan(&self, old: &State, new: &State) -> Result<Checked> {
         let plan = plan::between(old, new);
-        let (before, after) = (plan::affected_ops(old, new), plan::affected_ops(new, old));
-        let fresh = claims::fresh(&plan, &before);
+        let fresh = claims::fresh(&plan, &plan::affected_ops(old, new));
         let taken = fresh.iter().any(|op| claims::may_be_taken(op, new, &namespace::has_file, &namespace::has_link));
-        let lost = claims::places(&plan.make).iter().any(|netns| !namespace::is_alive(netns));
-        if !taken && !lost && self.has_all(&claims::doomed(&plan))? {
+        let lost = is_lost(&plan) || !self.has_all(&claims::standing_guard(old, new))?;
+        let doomed = claims::doomed(&plan);
+        if !taken && !lost && self.has_all(&doomed)? {
             return Ok(Checked { plan, mends: false });
         }
+        let ops = |of: &State, other: &State| if lost { topology::ops(of) } else { plan::affected_ops(of, other) };
+        let (before, after) = (ops(old, new), ops(new, old));
         let observed = self.observe(before.iter().chain(&after))?;
         fresh.iter().try_for_each(|op| claims::refuse_present(op, &observed))?;
         for op in claims::theirs(&before, &observed) {
             self.ui.note(&format!("{} is not vpcctl's any more: left alone", op.identity()));
         }
-        let plan = reconcile::plan(&after, &before, &observed, Unmarked::Theirs);
+        let mut plan = reconcile::plan(&after, &before, &observed, Unmarked::Theirs);
+        if claims::keep_host_part(&mut plan, &before, &observed) {
+            self.ui.note("another vpcctl has uplinks on this host: the host's rules stay for it");
+        }
         Ok(Checked { plan, mends: lost })
     }
 
@@ -264,6 +275,12 @@ impl Session<'_> {
         self.ui.note(&format!("`{command}` did not end cleanly: it is undone now"));
         Ok(old)
     }
+}
+
+/// Does the plan need a namespace or an interface that should be there and is not, such as after a reboot?
+fn is_lost(plan: &Plan) -> bool {
+    let (namespaces, links) = claims::needs(&plan.make);
+    namespaces.iter().any(|netns| !namespace::is_alive(netns)) || links.iter().any(|link| !namespace::has_link(link))
 }
 
 /// What an earlier command left behind can't be put right.

@@ -135,6 +135,8 @@ fn clean(leftovers: &[Leftover]) -> Result<(), StepError> {
     if delete.input.is_empty() {
         return Ok(());
     }
+    let output = run::run(&delete)?;
     // With iptables-legacy there is no such table: then nothing is there to be deleted.
-    run::run(&delete).map(|_| ())
+    let absent = output.stderr.contains("No such file or directory");
+    if absent { Ok(()) } else { run::success(&delete, output).map(|_| ()) }
 }

@@ -7,15 +7,16 @@ use crate::error::{Failure, Kind};
 use crate::host::{StepError, look, privilege, run};
 use crate::model::cidr::Cidr;
 use crate::model::facts::{FirewallFacts, HostFacts, HostLink, HostNetwork};
+use crate::model::kernel_names as names;
 use crate::model::name::IfName;
+use crate::model::state::State;
 use crate::plan::batch::{Call, Program};
 use crate::plan::line::Place;
 use crate::plan::observed::{Seen, SeenRoute};
-use crate::plan::op::ROUTE_PROTOCOL;
-use crate::plan::topology::{UPLINK_GROUP, UPLINK_GROUP_MASK};
+use crate::plan::topology::is_uplink_group;
 
 /// Looks at the host's interfaces, addresses and routes, and at its firewall if asked to.
-pub fn gather(with_firewall: bool) -> Result<HostFacts, Failure> {
+pub fn gather(state: &State, with_firewall: bool) -> Result<HostFacts, Failure> {
     let seen = see().map_err(|error| {
         Failure::new(
             Kind::Host,
@@ -23,7 +24,8 @@ pub fn gather(with_firewall: bool) -> Result<HostFacts, Failure> {
         )
     })?;
     let firewall = if with_firewall { firewall()? } else { FirewallFacts::default() };
-    Ok(from_seen(&seen, firewall))
+    let uplinks = state.vpcs.keys().map(|vpc| names::uplink_on_host(vpc).to_string()).collect();
+    Ok(from_seen(&seen, &uplinks, firewall))
 }
 
 fn see() -> Result<Seen, StepError> {
@@ -76,9 +78,13 @@ fn read_nft(text: &str) -> FirewallFacts {
     facts
 }
 
-fn from_seen(seen: &Seen, firewall: FirewallFacts) -> HostFacts {
-    let foreign: BTreeMap<&String, u32> =
-        seen.links.iter().filter(|(_, link)| !is_uplink(&link.group)).map(|(name, link)| (name, link.mtu)).collect();
+fn from_seen(seen: &Seen, uplinks: &BTreeSet<String>, firewall: FirewallFacts) -> HostFacts {
+    let foreign: BTreeMap<&String, u32> = seen
+        .links
+        .iter()
+        .filter(|(name, link)| !(uplinks.contains(*name) && is_uplink_group(&link.group)))
+        .map(|(name, link)| (name, link.mtu))
+        .collect();
     let links = foreign.iter().filter(|(name, _)| name.as_str() != "lo");
     let links = links.filter_map(|(name, mtu)| {
         let name: IfName = name.parse().ok()?;
@@ -101,17 +107,11 @@ fn from_seen(seen: &Seen, firewall: FirewallFacts) -> HostFacts {
     }
 }
 
-/// `ip` prints a group that has no name as a number.
-fn is_uplink(group: &str) -> bool {
-    group.parse::<u32>().is_ok_and(|group| group & UPLINK_GROUP_MASK == UPLINK_GROUP)
-}
-
 /// A route to a network that is neither vpcctl's nor the kernel's own for loopback and broadcast.
 fn is_foreign(route: &SeenRoute, links: &BTreeMap<&String, u32>) -> bool {
     let local = route.table.as_deref() == Some("local");
-    let ours = route.protocol.as_deref() == Some(&ROUTE_PROTOCOL.to_string());
     let by_uplink = route.dev.as_ref().is_some_and(|dev| !links.contains_key(dev));
-    !local && !ours && !by_uplink
+    !local && !by_uplink
 }
 
 /// The network that a route's destination names; nothing for the default route.

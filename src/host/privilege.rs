@@ -1,9 +1,27 @@
 //! Whether the caller may do what vpcctl does.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 use crate::error::{Failure, Kind, Result};
+use crate::host::namespace;
+use crate::model::kernel_names::{self as names, Netns};
+use crate::model::state::State;
 
 /// The capabilities that every change needs, with their numbers in `linux/capability.h`.
 const NEEDED: [(&str, u32); 2] = [("CAP_NET_ADMIN", 12), ("CAP_SYS_ADMIN", 21)];
+
+/// Refuses a caller who is inside a namespace of the state's: there, that would be taken for the host.
+pub fn check_place(state: &State) -> Result<()> {
+    let inode = |path: &Path| std::fs::metadata(path).ok().map(|metadata| metadata.ino());
+    let own = inode(Path::new("/proc/self/ns/net"));
+    let inside = |netns: &Netns| own.is_some() && inode(&namespace::path(netns)) == own;
+    match names::namespaces(state).find(inside) {
+        None => Ok(()),
+        Some(netns) => Err(Failure::new(Kind::Host, format!("vpcctl was started inside the namespace `{netns}`"))
+            .hint("start it on the host: leave the shell of the instance first")),
+    }
+}
 
 /// Refuses a caller who lacks a capability that the kernel will ask for.
 pub fn check() -> Result<()> {

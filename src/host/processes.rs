@@ -32,7 +32,11 @@ pub struct Ends {
 ///
 /// vpcctl itself is never among them: where it was started inside of such a namespace it is among those that stay.
 pub fn end(namespaces: &[Netns]) -> Ends {
-    let inodes: BTreeSet<u64> = namespaces.iter().filter_map(inode).collect();
+    let mut inodes: BTreeSet<u64> = namespaces.iter().filter_map(inode).collect();
+    // Somebody may have given a name of ours to the host's own namespace.
+    for host in ["/proc/self/ns/net", "/proc/1/ns/net"] {
+        inodes.retain(|inode| fs::metadata(host).map_or(true, |metadata| metadata.ino() != *inode));
+    }
     let (own, others): (Vec<_>, Vec<_>) = residents(&inodes).into_iter().partition(|process| process.pid == getpid());
     let all: Vec<String> = others.iter().map(Process::describe).collect();
     send(&others, Signal::TERM);

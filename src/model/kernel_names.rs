@@ -137,6 +137,17 @@ pub fn link_mac(address: Ipv4Addr) -> String {
     format!("0a:5a:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
+/// The namespaces of a state.
+pub fn namespaces(state: &State) -> impl Iterator<Item = Netns> {
+    state.vpcs.iter().flat_map(|(vpc, content)| {
+        let instances = content.subnets.iter().flat_map(move |(subnet, found)| {
+            let further = found.instances.keys().map(move |name| instance(vpc, subnet, Some(name)));
+            std::iter::once(instance(vpc, subnet, None)).chain(further)
+        });
+        std::iter::once(router(vpc)).chain(instances)
+    })
+}
+
 /// Every name that has to be unique on the host, with who has it: namespaces and the host's interfaces.
 ///
 /// Returns the first name that two owners share, if there is one.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::error::{Failure, Result};
 use crate::model::kernel_names::Netns;
+use crate::model::owner::Owner;
 use crate::model::state::State;
 use crate::plan::Plan;
 use crate::plan::holds::Holding;
@@ -12,11 +13,19 @@ use crate::plan::line::{Change, Place};
 use crate::plan::observed::Observed;
 use crate::plan::op::{Object, Op};
 use crate::plan::reconcile::{Unmarked, is_theirs};
+use crate::plan::topology;
 
 /// What a plan makes that the state had not before.
 pub fn fresh(plan: &Plan, before: &[Op]) -> Vec<Op> {
     let known: BTreeSet<String> = before.iter().map(Op::identity).collect();
     plan.make.iter().filter(|op| !known.contains(&op.identity())).cloned().collect()
+}
+
+/// What keeps the host closed, and both states have: a new VPC relies on it.
+pub fn standing_guard(old: &State, new: &State) -> Vec<Op> {
+    let guards = |op: &Op| matches!(op.object, Object::Chain { .. } | Object::Jump { .. } | Object::Sysctl(_));
+    let wanted = topology::host_ops(new);
+    topology::host_ops(old).into_iter().filter(guards).filter(|op| wanted.contains(op)).collect()
 }
 
 /// May there be something under the name of what is about to be made? Asked cheaply: a yes leads to a look.
@@ -35,17 +44,54 @@ pub fn may_be_taken(
     }
 }
 
-/// The namespaces that the ops need and don't make.
-pub fn places(ops: &[Op]) -> BTreeSet<Netns> {
-    let made: BTreeSet<Place> =
-        ops.iter().filter(|op| matches!(op.object, Object::Namespace(_))).map(Op::place).collect();
-    let needed: BTreeSet<Place> = ops.iter().map(Op::place).collect();
-    needed.difference(&made).filter_map(|place| place.netns().cloned()).collect()
+/// The namespaces, and the interfaces of the host, that the ops need and don't make.
+pub fn needs(ops: &[Op]) -> (BTreeSet<Netns>, BTreeSet<String>) {
+    let mut made: BTreeSet<Place> = BTreeSet::new();
+    let mut cabled: BTreeSet<&str> = BTreeSet::new();
+    for op in ops {
+        match &op.object {
+            Object::Namespace(_) => drop(made.insert(op.place())),
+            Object::Cable { ends, .. } => cabled.extend(ends.iter().map(|end| end.device.as_str())),
+            _ => {}
+        }
+    }
+    let namespaces = ops.iter().map(Op::place).filter(|place| !made.contains(place));
+    let namespaces = namespaces.filter_map(|place| place.netns().cloned()).collect();
+    let on_host = ops.iter().filter(|op| op.place() == Place::Host).filter_map(|op| op.device());
+    let links = on_host.map(|device| device.as_str()).filter(|name| !cabled.contains(name));
+    (namespaces, links.map(str::to_owned).collect())
+}
+
+/// Takes the host's own part out of what is unmade, where uplinks that this state doesn't know stand on it. Did it have to?
+pub fn keep_host_part(plan: &mut Plan, before: &[Op], observed: &Observed) -> bool {
+    let Some(seen) = observed.places.get(&Place::Host) else {
+        return false;
+    };
+    let own: BTreeSet<&str> = before.iter().filter_map(uplink).collect();
+    let others =
+        seen.links.iter().any(|(name, link)| topology::is_uplink_group(&link.group) && !own.contains(name.as_str()));
+    let unmade = plan.unmake.len();
+    if others {
+        plan.unmake.retain(|op| op.owner != Owner::Host);
+    }
+    plan.unmake.len() < unmade
+}
+
+fn uplink(op: &Op) -> Option<&str> {
+    match &op.object {
+        Object::Cable { ends, .. } => ends.iter().find(|end| end.place == Place::Host).map(|end| end.device.as_str()),
+        _ => None,
+    }
 }
 
 /// What a plan unmakes and can be told from somebody else's by its mark.
 pub fn doomed(plan: &Plan) -> Vec<Op> {
-    let marked = |op: &&Op| matches!(op.object, Object::Namespace(_) | Object::Cable { .. } | Object::Bridge { .. });
+    let marked = |op: &&Op| match &op.object {
+        Object::Namespace(_) | Object::Cable { .. } | Object::Bridge { .. } => true,
+        // With the last rules goes what another vpcctl may stand on: its uplinks are looked for.
+        Object::Chain { place, .. } => place == &Place::Host,
+        _ => false,
+    };
     plan.clear.iter().chain(&plan.unmake).filter(marked).cloned().collect()
 }
 

@@ -33,6 +33,9 @@ const NAT_SET: &str = "vpcctl-nat";
 /// The widest range of a `bitmap:ip,mac`, as a prefix length in bits: 65,536 addresses.
 const BITMAP_PREFIX: u8 = 16;
 
+/// Where clouds have their metadata services (RFC 3927).
+const LINK_LOCAL: &str = "169.254.0.0/16";
+
 const REPLY: &str = "-m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY";
 const ORIGINAL: &str = "-m conntrack --ctstate NEW,RELATED,ESTABLISHED --ctdir ORIGINAL";
 const PING: &str = "-p icmp -m icmp --icmp-type 8";
@@ -203,6 +206,10 @@ impl Router<'_> {
                 "the host to instances",
             ));
             rules.push(Rule::new(format!("-d {host}/32 -i {bridge} -o uplink {REPLY}"), ACCEPT, "answers to the host"));
+        }
+        if !natted.is_empty() {
+            // A cloud's metadata service would take the instance for the host, and hand out the host's identity.
+            rules.extend(refuse(&format!("-d {LINK_LOCAL} -i {bridge}"), "the host's metadata service"));
         }
         for (source, destination) in sources_and_destinations(natted) {
             rules.push(Rule::new(format!("{source}-i {bridge} -o uplink {ORIGINAL}"), ACCEPT, "out to the internet"));

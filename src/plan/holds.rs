@@ -101,7 +101,7 @@ impl Op {
                 }
             }
             Object::Route { to, via, .. } => {
-                let target = route_target(*to);
+                let target = route_target(*to).trim_end_matches("/32").to_owned();
                 let place = self.place();
                 let ours = seen.routes.iter().filter(|route| route.dst == target && is_ours(route, &place));
                 match ours.map(|route| leads(route, via)).reduce(|a, b| a || b) {
@@ -170,6 +170,11 @@ fn is_host_rule(rule: &SeenRule) -> bool {
 fn leads(route: &SeenRoute, via: &Via) -> bool {
     match via {
         Via::Unreachable => route.kind.as_deref() == Some("unreachable") && route.metric == Some(UNREACHABLE_METRIC),
+        Via::Link { device, src } => {
+            route.gateway.is_none()
+                && route.dev.as_deref() == Some(device.as_str())
+                && route.prefsrc.as_deref() == Some(&src.to_string())
+        }
         Via::Gateway { gateway, device, src } => {
             let text = |address: &std::net::Ipv4Addr| address.to_string();
             route.gateway == Some(text(gateway))

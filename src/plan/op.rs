@@ -65,7 +65,7 @@ pub enum Object {
     /// The one MAC address that a guarded port may use.
     Fdb { netns: Netns, device: Device, mac: String },
     /// An address with its prefix length.
-    Address { place: Place, device: Device, address: Ipv4Addr, prefix: u8 },
+    Address { place: Place, device: Device, address: Ipv4Addr, prefix: u8, prefix_route: bool },
     /// A neighbour that no ARP packet can move.
     Neighbour { netns: Netns, device: Device, address: Ipv4Addr, mac: String },
     /// A route, in the main table or, on the host, in vpcctl's own.
@@ -114,6 +114,8 @@ pub struct Sysctl {
 pub enum Via {
     /// To a neighbour on a device; `src` is the address that the sender takes.
     Gateway { gateway: Ipv4Addr, device: Device, src: Option<Ipv4Addr> },
+    /// To the device itself; `src` is the address that the sender takes.
+    Link { device: Device, src: Ipv4Addr },
     /// Nowhere: an ICMP error tells the sender at once.
     Unreachable,
 }
@@ -139,7 +141,7 @@ impl Op {
             Object::Leftover(leftover) => format!("{leftover} in host"),
             Object::Port { netns, device, .. } => format!("bridge port {device} in {netns}"),
             Object::Fdb { netns, device, mac } => format!("fdb entry {mac} on {device} in {netns}"),
-            Object::Address { place, device, address, prefix } => {
+            Object::Address { place, device, address, prefix, .. } => {
                 format!("address {address}/{prefix} on {device} in {place}")
             }
             Object::Neighbour { netns, address, .. } => format!("neighbour {address} in {netns}"),
@@ -179,7 +181,7 @@ impl Op {
             | Object::Fdb { device, .. }
             | Object::Address { device, .. }
             | Object::Neighbour { device, .. }
-            | Object::Route { via: Via::Gateway { device, .. }, .. }
+            | Object::Route { via: Via::Gateway { device, .. } | Via::Link { device, .. }, .. }
             | Object::Group { device, .. }
             | Object::Up { device, .. } => Some(device),
             Object::Sysctl(sysctl) => sysctl.device.as_ref(),
@@ -253,11 +255,10 @@ impl Op {
             Object::Fdb { netns, device, mac } => {
                 vec![inside(netns, Change::Bridge(format!("fdb replace {mac} dev {device} master static")))]
             }
-            Object::Address { place, device, address, prefix } => {
-                vec![line(
-                    place,
-                    Change::Ip(format!("addr replace {} dev {device}", with_broadcast(*address, *prefix))),
-                )]
+            Object::Address { place, device, address, prefix, prefix_route } => {
+                let noprefixroute = if *prefix_route { "" } else { " noprefixroute" };
+                let words = format!("addr replace {} dev {device}{noprefixroute}", with_broadcast(*address, *prefix));
+                vec![line(place, Change::Ip(words))]
             }
             Object::Neighbour { netns, device, address, mac } => {
                 let words = format!("neigh replace {address} lladdr {mac} dev {device} nud permanent");
@@ -303,7 +304,7 @@ impl Op {
             Object::Fdb { netns, device, mac } => {
                 inside(netns, Change::Bridge(format!("fdb del {mac} dev {device} master static")))
             }
-            Object::Address { place, device, address, prefix } => {
+            Object::Address { place, device, address, prefix, .. } => {
                 vec![line(place, Change::Ip(format!("addr del {address}/{prefix} dev {device}")))]
             }
             Object::Neighbour { netns, device, address, .. } => {
@@ -377,6 +378,9 @@ impl Via {
         match self {
             // A subnet as large as its VPC has a route to the same addresses: this one is the last resort.
             Via::Unreachable => format!("unreachable {to} proto {ROUTE_PROTOCOL} metric {UNREACHABLE_METRIC}"),
+            Via::Link { device, src } => {
+                format!("{} dev {device} proto {ROUTE_PROTOCOL} scope link src {src}{table}", route_target(to))
+            }
             Via::Gateway { gateway, device, src } => {
                 let src = src.map(|src| format!(" src {src}")).unwrap_or_default();
                 format!("{} via {gateway} dev {device} proto {ROUTE_PROTOCOL}{src}{table}", route_target(to))

@@ -20,6 +20,11 @@ pub const UPLINK_GROUP: u32 = 0x7670_0000;
 /// The part of an interface group that says that it is an uplink's.
 pub const UPLINK_GROUP_MASK: u32 = 0xffff_0000;
 
+/// Is the group, as `ip` prints it, an uplink's? One without a name is printed as a number.
+pub fn is_uplink_group(group: &str) -> bool {
+    group.parse::<u32>().is_ok_and(|group| group & UPLINK_GROUP_MASK == UPLINK_GROUP)
+}
+
 /// Every kernel object of a state, in the order in which they can be made.
 pub fn ops(state: &State) -> Vec<Op> {
     let vpcs = state.vpcs.keys().flat_map(|name| vpc_ops(state, name));
@@ -110,6 +115,8 @@ fn router_sysctls(netns: &Netns, bridge: &Device) -> impl Iterator<Item = Sysctl
     ];
     let of_bridge = [
         (format!("net/ipv4/conf/{bridge}/send_redirects"), "0"),
+        // Nor does an ARP sender whom no route leads to take a place in the neighbour table, which all namespaces share.
+        (format!("net/ipv4/conf/{bridge}/rp_filter"), "1"),
         // The router answers ARP for a port's neighbours, so that all packets pass it; at once, not after 0.8 s.
         (format!("net/ipv4/conf/{bridge}/proxy_arp_pvlan"), "1"),
         (format!("net/ipv4/neigh/{bridge}/proxy_delay"), "0"),
@@ -152,6 +159,8 @@ fn subnet_ops(vpc_name: &VpcName, vpc: &Vpc, name: &Name, subnet: &Subnet) -> Ve
         device: names::bridge(vpc_name),
         address: subnet.gateway(),
         prefix: subnet.cidr.prefix(),
+        // Only instances that exist have a route: what is sent to others is refused, and takes no place in the neighbour table.
+        prefix_route: false,
     };
     let mut ops = vec![Op::new(&owner, gateway)];
     for (instance, address, policy) in subnet.all_instances() {
@@ -189,7 +198,13 @@ impl Cabling<'_> {
         objects.extend(self.guarded_port(&router, &port, address, &mac));
         objects.extend([
             Object::Up { place: place.clone(), device: names::lo() },
-            Object::Address { place: place.clone(), device: eth0.clone(), address, prefix: self.subnet.cidr.prefix() },
+            Object::Address {
+                place: place.clone(),
+                device: eth0.clone(),
+                address,
+                prefix: self.subnet.cidr.prefix(),
+                prefix_route: true,
+            },
             Object::Up { place: place.clone(), device: eth0.clone() },
             route(&place, Cidr::ANY, self.subnet.gateway(), &eth0, None),
         ]);
@@ -197,7 +212,7 @@ impl Cabling<'_> {
     }
 
     /// The router's side: the port sends with one MAC address and one IP address, to the router alone.
-    fn guarded_port(&self, router: &Netns, port: &Device, address: Ipv4Addr, mac: &str) -> [Object; 5] {
+    fn guarded_port(&self, router: &Netns, port: &Device, address: Ipv4Addr, mac: &str) -> [Object; 6] {
         let bridge = names::bridge(self.vpc);
         [
             Object::SetEntry {
@@ -206,7 +221,12 @@ impl Cabling<'_> {
                 entry: format!("{address},{}", mac.to_uppercase()),
             },
             Object::Port { netns: router.clone(), device: port.clone(), bridge: bridge.clone() },
-            Object::Neighbour { netns: router.clone(), device: bridge, address, mac: mac.into() },
+            Object::Neighbour { netns: router.clone(), device: bridge.clone(), address, mac: mac.into() },
+            Object::Route {
+                place: Place::Netns(router.clone()),
+                to: Cidr::host(address),
+                via: Via::Link { device: bridge, src: self.subnet.gateway() },
+            },
             Object::Up { place: Place::Netns(router.clone()), device: port.clone() },
             Object::Fdb { netns: router.clone(), device: port.clone(), mac: mac.into() },
         ]
@@ -242,7 +262,7 @@ fn cable(a: (Place, &Device, Ipv4Addr), b: (Place, &Device, Ipv4Addr), mtu: u32)
 /// One end of a point-to-point link with its address, up.
 fn linked(place: &Place, device: &Device, address: Ipv4Addr) -> [Object; 2] {
     [
-        Object::Address { place: place.clone(), device: device.clone(), address, prefix: 31 },
+        Object::Address { place: place.clone(), device: device.clone(), address, prefix: 31, prefix_route: true },
         Object::Up { place: place.clone(), device: device.clone() },
     ]
 }
