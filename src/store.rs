@@ -16,6 +16,7 @@ use rustix::io::FdFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Failure, Kind, Result};
+use crate::model::check;
 use crate::model::state::State;
 
 /// Where the state lives unless the operator says otherwise.
@@ -221,7 +222,12 @@ fn parse(path: &Path, text: &str) -> Result<Document> {
     let VersionOnly { version } = serde_json::from_str(text).map_err(damaged)?;
     if version != SCHEMA_VERSION {
         let message = format!("the state file `{}` has version {version}, not {SCHEMA_VERSION}", path.display());
-        return Err(Failure::new(Kind::State, message).hint("use the vpcctl that wrote it, or a newer one"));
+        let hint = if version > SCHEMA_VERSION { "use a newer vpcctl" } else { "use the vpcctl that wrote it" };
+        return Err(Failure::new(Kind::State, message).hint(hint));
     }
-    serde_json::from_str(text).map_err(damaged)
+    let document: Document = serde_json::from_str(text).map_err(damaged)?;
+    match check::flaw(&document.network) {
+        None => Ok(document),
+        Some(flaw) => Err(damaged(serde::de::Error::custom(flaw))),
+    }
 }

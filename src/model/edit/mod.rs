@@ -14,8 +14,8 @@ pub use link::DEFAULT_POOL;
 pub use nat::{NatSpec, disable_nat, enable_nat};
 pub use peering::{allow_cidr, peer, unpeer};
 pub use policy::{PolicyScope, apply_policy, remove_policy};
-pub use subnet::{SubnetSpec, add_subnet, delete_subnet};
-pub use vpc::{VpcSpec, create_vpc, delete_vpc};
+pub use subnet::{MAX_SUBNET_PREFIX, SubnetSpec, add_subnet, delete_subnet};
+pub use vpc::{VPC_PREFIXES, VpcSpec, create_vpc, delete_vpc};
 
 use crate::error::{Failure, Result};
 use crate::model::kernel_names;
@@ -29,6 +29,3 @@ fn check_names(state: &State) -> Result<()> {
     let message = format!("{} and {} would both have the {name}", one.describe(), other.describe());
     Err(Failure::conflict(message).hint("choose another name for the new one"))
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,7 +7,7 @@ use crate::model::name::{Name, VpcName};
 use crate::model::state::{NatScope, State, Subnet, SubnetType};
 
 /// The longest prefix of a subnet in bits: network, gateway, one instance, broadcast.
-const MAX_PREFIX: u8 = 30;
+pub const MAX_SUBNET_PREFIX: u8 = 30;
 
 /// What an operator asks for.
 #[derive(Debug, Clone)]
@@ -25,12 +25,12 @@ pub struct SubnetSpec {
 impl SubnetSpec {
     /// Refuses what no state could make right.
     pub fn check(&self) -> Result<()> {
-        if self.cidr.prefix() <= MAX_PREFIX {
+        if self.cidr.prefix() <= MAX_SUBNET_PREFIX {
             return Ok(());
         }
         let message =
             format!("cannot add subnet `{}`: {} has no room for a gateway and an instance", self.name, self.cidr);
-        Err(Failure::usage(message).hint(format!("the smallest subnet is a /{MAX_PREFIX}")))
+        Err(Failure::usage(message).hint(format!("the smallest subnet is a /{MAX_SUBNET_PREFIX}")))
     }
 }
 
@@ -80,7 +80,7 @@ fn same_as(existing: &Subnet, spec: &SubnetSpec) -> Result<()> {
 
 /// A subnet that would fit, as an example.
 fn suggest(vpc: Cidr, prefix: u8) -> String {
-    let prefix = prefix.clamp(vpc.prefix().max(24), MAX_PREFIX);
+    let prefix = prefix.clamp(vpc.prefix().max(24), MAX_SUBNET_PREFIX);
     match Cidr::containing(vpc.network(), prefix) {
         Some(example) => format!("{example} would be inside"),
         None => format!("choose a CIDR inside {vpc}"),

@@ -8,7 +8,7 @@ use crate::model::name::{IfName, VpcName};
 use crate::model::state::{HostAccess, State, Vpc};
 
 /// The prefix lengths that a VPC may have, in bits: a /30 holds one subnet with a gateway and one instance.
-const PREFIXES: std::ops::RangeInclusive<u8> = 8..=30;
+pub const VPC_PREFIXES: std::ops::RangeInclusive<u8> = 8..=30;
 
 /// Where a VPC can't be: addresses that the kernel treats in its own way.
 const UNUSABLE: [(&str, &str); 5] = [
@@ -78,8 +78,8 @@ pub fn delete_vpc(state: &mut State, name: &VpcName) -> Result<()> {
 }
 
 fn check_cidr(cidr: Cidr) -> Result<()> {
-    if !PREFIXES.contains(&cidr.prefix()) {
-        let (from, to) = (PREFIXES.start(), PREFIXES.end());
+    if !VPC_PREFIXES.contains(&cidr.prefix()) {
+        let (from, to) = (VPC_PREFIXES.start(), VPC_PREFIXES.end());
         return Err(Failure::usage(format!("{cidr} can't be a VPC's CIDR: its prefix length is not /{from} to /{to}"))
             .hint("10.0.0.0/16 is a usual size"));
     }

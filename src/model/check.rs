@@ -1,0 +1,63 @@
+//! What every state has to fulfil, whoever wrote it: edits keep it so, and a state file that doesn't is refused.
+
+use std::collections::BTreeSet;
+
+use crate::model::edit::{MAX_SUBNET_PREFIX, VPC_PREFIXES};
+use crate::model::kernel_names;
+use crate::model::name::VpcName;
+use crate::model::state::{Peering, State, Subnet, Vpc};
+
+/// The first thing that can't be so, in words.
+pub fn flaw(state: &State) -> Option<String> {
+    let in_vpcs = state.vpcs.iter().find_map(|(name, vpc)| vpc_flaw(name, vpc));
+    let in_peerings = || state.peerings.iter().find_map(|peering| peering_flaw(state, peering));
+    in_vpcs.or_else(in_peerings).or_else(|| shared(state))
+}
+
+fn vpc_flaw(name: &VpcName, vpc: &Vpc) -> Option<String> {
+    if !VPC_PREFIXES.contains(&vpc.cidr.prefix()) {
+        return Some(format!("VPC {name} can't have the CIDR {}", vpc.cidr));
+    }
+    let subnets: Vec<_> = vpc.subnets.iter().collect();
+    for (index, (subnet_name, subnet)) in subnets.iter().enumerate() {
+        let path = format!("{name}/{subnet_name}");
+        if !vpc.cidr.covers(subnet.cidr) || subnet.cidr.prefix() > MAX_SUBNET_PREFIX {
+            return Some(format!("subnet {path} can't have the CIDR {}", subnet.cidr));
+        }
+        if let Some((other, _)) = subnets[..index].iter().find(|(_, other)| other.cidr.overlaps(subnet.cidr)) {
+            return Some(format!("subnet {path} overlaps {name}/{other}"));
+        }
+        if let Some(flaw) = instance_flaw(&path, subnet) {
+            return Some(flaw);
+        }
+    }
+    None
+}
+
+fn instance_flaw(path: &str, subnet: &Subnet) -> Option<String> {
+    let mut taken = BTreeSet::from([subnet.cidr.network(), subnet.cidr.broadcast(), subnet.gateway()]);
+    let mut instances = subnet.all_instances().map(|(_, address, _)| address);
+    let wrong = instances.find(|address| !subnet.cidr.contains(*address) || !taken.insert(*address))?;
+    Some(format!("an instance of subnet {path} can't have the address {wrong}"))
+}
+
+fn peering_flaw(state: &State, peering: &Peering) -> Option<String> {
+    let Peering { a, b, .. } = peering;
+    let (Some(one), Some(other)) = (state.vpcs.get(a), state.vpcs.get(b)) else {
+        return Some(format!("the peering of {a} and {b} has no VPC at one end"));
+    };
+    let wrong = a >= b || one.cidr.overlaps(other.cidr);
+    wrong.then(|| format!("{a} and {b} can't be peered"))
+}
+
+/// Names and links that two have.
+fn shared(state: &State) -> Option<String> {
+    if let Some((name, one, other)) = kernel_names::collision(state) {
+        return Some(format!("{} and {} share the {name}", one.describe(), other.describe()));
+    }
+    let ends = state.vpcs.values().filter(|vpc| vpc.uplink.is_some()).count() + state.peerings.len();
+    let links = state.links();
+    let overlapping = links.iter().zip(links.iter().skip(1)).any(|(one, next)| one.0.overlaps(next.0));
+    (links.len() < ends || overlapping || links.iter().any(|link| link.0.prefix() != 31))
+        .then(|| "two links share an address".to_owned())
+}
