@@ -11,9 +11,11 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: tools ## build vpcctl and watch a small cloud at work, in a sandbox
+	@echo 'building vpcctl: the first time takes some minutes'
 	@scripts/namespaces.sh cargo run --release --quiet -- sandbox -- scripts/demo.sh
 
 test: tools ## run all tests, those on the real kernel in sandboxes
+	@echo 'building the tests: the first time takes some minutes'
 	@scripts/namespaces.sh scripts/test.sh
 
 build: ## build vpcctl into target/release

@@ -187,6 +187,17 @@ shows 'vpcctl list' '^vpc2 +10\.1\.0\.0/16 +2 +2 ' 'two VPCs, two subnets each, 
 title "Within a VPC, subnets reach each other by the VPC's router"
 pings vpc1/public 10.0.2.2 'the private instance answers; ttl=63 says that a router is in between'
 
+title 'Two VPCs are strangers'
+refused "vpcctl exec vpc1/public -- ping -c 1 -W $patience 10.1.1.2" 'vpc1 does not reach vpc2'
+refused "vpcctl exec vpc2/private -- ping -c 1 -W $patience 10.0.2.2" 'vpc2 does not reach vpc1'
+
+title 'Until they are peered, and again when they are not'
+does 'vpcctl peer vpc1 vpc2'
+pings vpc1/public 10.1.2.2 'vpc1 reaches vpc2; ttl=62 says that two routers are in between'
+pings vpc2/private 10.0.1.2 'and vpc2 reaches vpc1'
+does 'vpcctl unpeer vpc1 vpc2'
+refused "vpcctl exec vpc1/public -- ping -c 1 -W $patience 10.1.2.2" 'strangers again'
+
 title 'The internet: for the public subnet only'
 if [ -z "$internet" ]; then
     say 'Skipped: this is a real machine, and nothing here talks to strangers unasked.'
@@ -204,18 +215,11 @@ else
     else
         verdict bad 'the router masquerades the public subnet, and nothing else'
     fi
+    # Elsewhere this ping might end at somebody who has that address outside.
+    if [ -n "${VPCCTL_SANDBOX-}" ]; then
+        refused "vpcctl exec vpc1/public -- ping -c 1 -W $patience 10.1.1.2" 'the way out is no way into vpc2'
+    fi
 fi
-
-title 'Two VPCs are strangers'
-refused "vpcctl exec vpc1/public -- ping -c 1 -W $patience 10.1.1.2" 'vpc1 does not reach vpc2'
-refused "vpcctl exec vpc2/private -- ping -c 1 -W $patience 10.0.2.2" 'vpc2 does not reach vpc1'
-
-title 'Until they are peered, and again when they are not'
-does 'vpcctl peer vpc1 vpc2'
-pings vpc1/public 10.1.2.2 'vpc1 reaches vpc2; ttl=62 says that two routers are in between'
-pings vpc2/private 10.0.1.2 'and vpc2 reaches vpc1'
-does 'vpcctl unpeer vpc1 vpc2'
-refused "vpcctl exec vpc1/public -- ping -c 1 -W $patience 10.1.2.2" 'strangers again'
 
 title 'A web server, and who reaches it'
 serve vpc1-public 80
@@ -259,7 +263,7 @@ show
 if [ -z "$output" ]; then verdict good 'nothing is left'; else verdict bad 'nothing is left'; fi
 
 if [ "$wrong" -eq 0 ]; then
-    printf '\n%sAll %d steps are as they should be, in %d s.%s\n' "$bold" "$step" "$SECONDS" "$plain"
+    printf '\n%sAll is as it should be, in %d s.%s\n' "$bold" "$SECONDS" "$plain"
 else
     printf '\n%s%d things are not as they should be.%s\n' "$red" "$wrong" "$plain"
     exit 1

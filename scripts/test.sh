@@ -6,11 +6,13 @@ exec 2>&1
 
 if ! cargo nextest --version >/dev/null 2>&1; then
     cargo test --no-run --quiet
-    cargo test --no-fail-fast "$@" | awk '
-        { print }
-        /^test result: / { passed += $4; failed += $6; ignored += $8 }
-        END { printf "Summary: %d tests passed, %d failed, %d ignored\n", passed, failed, ignored }'
-    exit
+    log=$(mktemp)
+    trap 'rm -f "$log"' EXIT
+    status=0
+    cargo test --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
+    awk '/^test result: / { passed += $4; failed += $6; ignored += $8 }
+        END { printf "Summary: %d tests passed, %d failed, %d ignored\n", passed, failed, ignored }' "$log"
+    exit "$status"
 fi
 
 # A result on the way to a file or a pipe is for reading: no progress bars.

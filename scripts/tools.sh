@@ -66,7 +66,7 @@ command -v cargo >/dev/null || fail 'cargo is missing' 'install Rust 1.89 or lat
 packages=$(missing)
 [ -n "$packages" ] || exit 0
 
-by_hand="apt-get install $packages"
+by_hand="apt-get install ${packages% }"
 command -v apt-get >/dev/null || fail "tools are missing, and there is no apt-get" "install what is in Debian's ${packages% }"
 if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null || fail "tools are missing, and only root can install them" "as root: $by_hand"
@@ -82,4 +82,4 @@ if ! install "$packages"; then
     fail 'apt-get cannot install them' "is there a network? by hand: $by_hand"
 fi
 packages=$(missing)
-[ -z "$packages" ] || fail "still missing after the installation: ${packages% }" "by hand: apt-get install $packages"
+[ -z "$packages" ] || fail "still missing after the installation: ${packages% }" "by hand: apt-get install ${packages% }"

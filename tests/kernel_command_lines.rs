@@ -33,7 +33,7 @@ fn a_public_subnet_reaches_the_internet_and_a_private_one_does_not() {
     sandbox.expect_probes(
         "vpc1-private",
         &[
-            ("tcp:203.0.113.5:80", "unreachable"),
+            ("tcp:203.0.113.5:80", "refused"),
             ("udp:203.0.113.5:53", "unreachable"),
             ("ping:203.0.113.5", "unreachable"),
         ],

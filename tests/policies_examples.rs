@@ -1,5 +1,7 @@
 //! The examples in `policies/`: each is read as a user's file is, and does what its description says.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv4Addr;

@@ -246,7 +246,7 @@ def describe(frame):
 
 
 def frame(interface, to_mac, from_mac, *packet):
-    """Sends an Ethernet frame as it is: `ip SOURCE DESTINATION [PROTOCOL]`, `arp SENDER-MAC SENDER TARGET`, `hex TYPE DATA`."""
+    """Sends an Ethernet frame as it is: `ip SOURCE DESTINATION [PROTOCOL]`, `arp SENDER-MAC SENDER TARGET`, `ra PREFIX`."""
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     raw.bind((interface, 0))
     own = raw.getsockname()[4]
@@ -259,8 +259,8 @@ def frame(interface, to_mac, from_mac, *packet):
 
 def build(packet, own):
     what, *words = packet
-    if what == "hex":
-        return int(words[0], 16), bytes.fromhex(words[1])
+    if what == "ra":
+        return 0x86DD, router_advertisement(words[0])
     if what == "arp":
         mac = own if words[0] == "own" else bytes.fromhex(words[0].replace(":", ""))
         sender, target = socket.inet_aton(words[1]), socket.inet_aton(words[2])
@@ -277,6 +277,15 @@ def build(packet, own):
     head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 7, 0, 64, number, 0) + source + destination
     head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
     return 0x0800, head + body
+
+
+def router_advertisement(prefix):
+    source, destination = socket.inet_pton(socket.AF_INET6, "fe80::bad"), socket.inet_pton(socket.AF_INET6, "ff02::1")
+    option = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 3600, 3600, 0) + socket.inet_pton(socket.AF_INET6, prefix)
+    pseudo = source + destination + struct.pack("!II", 16 + len(option), 58)
+    head, tail = struct.pack("!BB", 134, 0), struct.pack("!BBHII", 64, 0, 1800, 0, 0) + option
+    body = head + struct.pack("!H", checksum(pseudo + head + b"\0\0" + tail)) + tail
+    return struct.pack("!IHBB", 6 << 28, len(body), 58, 255) + source + destination + body
 
 
 if __name__ == "__main__":
