@@ -6,16 +6,16 @@ set -euo pipefail
 # Each tool and the package that has it.
 tools="
 cc         gcc libc6-dev
-conntrack  conntrack
 curl       curl
 ip         iproute2
-arping     iputils-arping
 ping       iputils-ping
 ipset      ipset
 iptables   iptables
 nc         netcat-openbsd
 nft        nftables
+pkill      procps
 python3    python3
+strace     strace
 unshare    util-linux
 "
 

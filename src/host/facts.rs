@@ -13,6 +13,7 @@ use crate::model::state::State;
 use crate::plan::batch::{Call, Program};
 use crate::plan::line::Place;
 use crate::plan::observed::{Seen, SeenRoute};
+use crate::plan::op::HostTable;
 use crate::plan::topology::is_uplink_group;
 
 /// Looks at the host's interfaces, addresses and routes, and at its firewall if asked to.
@@ -111,7 +112,9 @@ fn from_seen(seen: &Seen, uplinks: &BTreeSet<String>, firewall: FirewallFacts) -
 fn is_foreign(route: &SeenRoute, links: &BTreeMap<&String, u32>) -> bool {
     let local = route.table.as_deref() == Some("local");
     let by_uplink = route.dev.as_ref().is_some_and(|dev| !links.contains_key(dev));
-    !local && !by_uplink
+    // Each VPC that is prohibited here has a route by its uplink too.
+    let prohibited = route.table.as_deref() == Some(&HostTable::Forwarded.number().to_string());
+    !local && !by_uplink && !prohibited
 }
 
 /// The network that a route's destination names; nothing for the default route.

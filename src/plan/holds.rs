@@ -2,9 +2,7 @@
 
 use crate::plan::line::Place;
 use crate::plan::observed::{Observed, Seen, SeenLink, SeenRoute, SeenRule};
-use crate::plan::op::{
-    HOST_RULE_PREFERENCE, HOST_TABLE, Object, Op, ROUTE_PROTOCOL, UNREACHABLE_METRIC, Via, route_target,
-};
+use crate::plan::op::{HostTable, Object, Op, ROUTE_PROTOCOL, UNREACHABLE_METRIC, Via, route_target};
 use crate::plan::rule::MARK;
 
 /// How an object is found in the kernel.
@@ -102,14 +100,14 @@ impl Op {
             }
             Object::Route { to, via, .. } => {
                 let target = route_target(*to).trim_end_matches("/32").to_owned();
-                let place = self.place();
-                let ours = seen.routes.iter().filter(|route| route.dst == target && is_ours(route, &place));
+                let table = matches!(self.place(), Place::Host).then(|| via.host_table());
+                let ours = seen.routes.iter().filter(|route| route.dst == target && is_ours(route, table));
                 match ours.map(|route| leads(route, via)).reduce(|a, b| a || b) {
                     None => Holding::Absent,
                     Some(right) => held_if(right),
                 }
             }
-            Object::HostRule => present_if(seen.rules.iter().any(is_host_rule)),
+            Object::HostRule(table) => present_if(seen.rules.iter().any(|rule| leads_to(rule, *table))),
             Object::Group { device, group } => match seen.links.get(device.as_str()) {
                 None => Holding::Absent,
                 Some(link) => held_if(link.group == group.to_string()),
@@ -154,22 +152,25 @@ fn worse(one: Holding, other: Holding) -> Holding {
     }
 }
 
-fn is_ours(route: &SeenRoute, place: &Place) -> bool {
+/// Is it a route of ours, in a table of the host's, or in the main table of a namespace?
+fn is_ours(route: &SeenRoute, host_table: Option<HostTable>) -> bool {
     let table = route.table.as_deref();
-    let in_table = match place {
-        Place::Host => table == Some(&HOST_TABLE.to_string()),
-        Place::Netns(_) => matches!(table, None | Some("main")),
+    let in_table = match host_table {
+        Some(host_table) => table == Some(&host_table.number().to_string()),
+        None => matches!(table, None | Some("main")),
     };
     in_table && route.protocol.as_deref() == Some(&ROUTE_PROTOCOL.to_string())
 }
 
-fn is_host_rule(rule: &SeenRule) -> bool {
-    rule.priority == HOST_RULE_PREFERENCE && rule.iif == "lo" && rule.table == HOST_TABLE.to_string()
+fn leads_to(rule: &SeenRule, table: HostTable) -> bool {
+    let iif = table.iif().unwrap_or_default();
+    rule.priority == table.preference() && rule.iif == iif && rule.table == table.number().to_string()
 }
 
 fn leads(route: &SeenRoute, via: &Via) -> bool {
     match via {
         Via::Unreachable => route.kind.as_deref() == Some("unreachable") && route.metric == Some(UNREACHABLE_METRIC),
+        Via::Prohibited => route.kind.as_deref() == Some("prohibit"),
         Via::Link { device, src } => {
             route.gateway.is_none()
                 && route.dev.as_deref() == Some(device.as_str())

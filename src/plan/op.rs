@@ -12,17 +12,49 @@ use crate::plan::rule::{MARK, Rule, Set, Table};
 /// The routing protocol number that marks a route on the host as vpcctl's: `v` in ASCII, free in `/etc/iproute2/rt_protos`.
 pub const ROUTE_PROTOCOL: u8 = 118;
 
-/// The host's routing table for its ways into VPCs: `vp` in ASCII, as a number.
+/// A routing table of vpcctl's own on the host.
 ///
-/// Not the main table: there, whatever the host forwards would find them too, and get the host's own address from any
-/// masquerading rule of the host's on its way.
-pub const HOST_TABLE: u32 = 0x7670;
+/// The ways into VPCs are not in the main table: there, whatever the host forwards would find them too, and get the host's own
+/// address from any masquerading rule of the host's on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HostTable {
+    /// For what the host itself sends: a route into each VPC that it has access to.
+    Own,
+    /// For what it forwards: the same VPCs are prohibited.
+    Forwarded,
+}
 
-/// The preference of [`Object::HostRule`]: before the main table's 32766.
-pub const HOST_RULE_PREFERENCE: u32 = 31000;
+impl HostTable {
+    /// Its number: `vp` in ASCII, and the next.
+    pub fn number(self) -> u32 {
+        match self {
+            HostTable::Own => 0x7670,
+            HostTable::Forwarded => 0x7671,
+        }
+    }
 
-/// [`Object::HostRule`] as `ip rule` takes it: `iif lo` is what the host itself sends.
-const HOST_RULE: &str = "pref 31000 iif lo lookup 30320";
+    /// The preference of the rule that leads to it: before the main table's 32766, the host's own packets first.
+    pub fn preference(self) -> u32 {
+        match self {
+            HostTable::Own => 31000,
+            HostTable::Forwarded => 31001,
+        }
+    }
+
+    /// The interface that the rule asks for: `lo` is the host itself.
+    pub fn iif(self) -> Option<&'static str> {
+        match self {
+            HostTable::Own => Some("lo"),
+            HostTable::Forwarded => None,
+        }
+    }
+
+    /// The rule as `ip rule` takes it.
+    fn rule(self) -> String {
+        let iif = self.iif().map(|iif| format!(" iif {iif}")).unwrap_or_default();
+        format!("pref {}{iif} lookup {}", self.preference(), self.number())
+    }
+}
 
 /// The metric of the routes that refuse: behind every other.
 pub const UNREACHABLE_METRIC: u32 = 1000;
@@ -70,8 +102,8 @@ pub enum Object {
     Neighbour { netns: Netns, device: Device, address: Ipv4Addr, mac: String },
     /// A route, in the main table or, on the host, in vpcctl's own.
     Route { place: Place, to: Cidr, via: Via },
-    /// The rule by which what the host itself sends, and nothing that it forwards, follows vpcctl's own table.
-    HostRule,
+    /// A rule that leads to one of vpcctl's own routing tables.
+    HostRule(HostTable),
     /// The interface group of an uplink, by which the host's rules know it.
     Group { device: Device, group: u32 },
     /// An interface that is up.
@@ -118,6 +150,8 @@ pub enum Via {
     Link { device: Device, src: Ipv4Addr },
     /// Nowhere: an ICMP error tells the sender at once.
     Unreachable,
+    /// Nowhere, for what the host forwards: an ICMP error tells the sender that it may not.
+    Prohibited,
 }
 
 impl Op {
@@ -145,8 +179,9 @@ impl Op {
                 format!("address {address}/{prefix} on {device} in {place}")
             }
             Object::Neighbour { netns, address, .. } => format!("neighbour {address} in {netns}"),
+            Object::Route { place, to, via: Via::Prohibited } => format!("prohibited route to {to} in {place}"),
             Object::Route { place, to, .. } => format!("route to {to} in {place}"),
-            Object::HostRule => "routing rule in host".into(),
+            Object::HostRule(table) => format!("rule for routing table {} in host", table.number()),
             Object::Group { device, .. } => format!("group of {device} in host"),
             Object::Up { place, device } => format!("link state of {device} in {place}"),
         }
@@ -170,7 +205,7 @@ impl Op {
             | Object::Address { place, .. }
             | Object::Route { place, .. }
             | Object::Up { place, .. } => place.clone(),
-            Object::Leftover(_) | Object::HostRule | Object::Group { .. } => Place::Host,
+            Object::Leftover(_) | Object::HostRule(_) | Object::Group { .. } => Place::Host,
         }
     }
 
@@ -267,7 +302,7 @@ impl Op {
             Object::Route { place, to, via } => {
                 vec![line(place, Change::Ip(format!("route replace {}", via.words(place, *to))))]
             }
-            Object::HostRule => vec![line(&Place::Host, Change::Ip(format!("rule add {HOST_RULE}")))],
+            Object::HostRule(table) => vec![line(&Place::Host, Change::Ip(format!("rule add {}", table.rule())))],
             Object::Group { device, group } => {
                 vec![line(&Place::Host, Change::Ip(format!("link set dev {device} group {group}")))]
             }
@@ -313,7 +348,7 @@ impl Op {
             Object::Route { place, to, via } => {
                 vec![line(place, Change::Ip(format!("route del {}", via.words(place, *to))))]
             }
-            Object::HostRule => vec![line(&Place::Host, Change::Ip(format!("rule del {HOST_RULE}")))],
+            Object::HostRule(table) => vec![line(&Place::Host, Change::Ip(format!("rule del {}", table.rule())))],
             Object::Port { netns, device, .. } => inside(netns, Change::Ip(format!("link set dev {device} nomaster"))),
             Object::Up { place, device } => vec![line(place, Change::Ip(format!("link set dev {device} down")))],
             Object::DropPolicy { .. } | Object::Group { .. } => vec![],
@@ -369,15 +404,21 @@ impl Sysctl {
 }
 
 impl Via {
+    /// The table that such a route is in on the host.
+    pub fn host_table(&self) -> HostTable {
+        if *self == Via::Prohibited { HostTable::Forwarded } else { HostTable::Own }
+    }
+
     /// The route as `ip route` takes it.
     pub fn words(&self, place: &Place, to: Cidr) -> String {
         let table = match place {
-            Place::Host => format!(" table {HOST_TABLE}"),
+            Place::Host => format!(" table {}", self.host_table().number()),
             Place::Netns(_) => String::new(),
         };
         match self {
             // A subnet as large as its VPC has a route to the same addresses: this one is the last resort.
             Via::Unreachable => format!("unreachable {to} proto {ROUTE_PROTOCOL} metric {UNREACHABLE_METRIC}"),
+            Via::Prohibited => format!("prohibit {to} proto {ROUTE_PROTOCOL}{table}"),
             Via::Link { device, src } => {
                 format!("{} dev {device} proto {ROUTE_PROTOCOL} scope link src {src}{table}", route_target(to))
             }

@@ -12,7 +12,7 @@ use crate::model::policy::Policy;
 use crate::model::state::{HostAccess, Peering, State, Subnet, Uplink, Vpc};
 use crate::plan::firewall;
 use crate::plan::line::{Leftover, Place};
-use crate::plan::op::{End, Object, Op, Sysctl, Via};
+use crate::plan::op::{End, HostTable, Object, Op, Sysctl, Via};
 
 /// The interface group of every uplink: `vp` in ASCII in the upper half, the WAN interface's index in the lower.
 pub const UPLINK_GROUP: u32 = 0x7670_0000;
@@ -52,8 +52,8 @@ pub fn host_ops(state: &State) -> Vec<Op> {
         })
     });
     let access = state.vpcs.values().any(|vpc| vpc.host_access == HostAccess::On && vpc.uplink.is_some());
-    let rule = access.then_some(Object::HostRule);
-    leftovers.chain(rules).chain(wans).chain(rule).map(|object| Op::new(&owner, object)).collect()
+    let tables = [HostTable::Own, HostTable::Forwarded].into_iter().filter(|_| access).map(Object::HostRule);
+    leftovers.chain(rules).chain(wans).chain(tables).map(|object| Op::new(&owner, object)).collect()
 }
 
 /// A VPC's router, uplink, subnets and instances.
@@ -147,6 +147,7 @@ fn uplink_objects(state: &State, name: &VpcName, vpc: &Vpc, uplink: Uplink) -> V
     objects.push(route(&inside, Cidr::ANY, host_address, &inner, None));
     if vpc.host_access == HostAccess::On {
         objects.push(route(&Place::Host, vpc.cidr, router_address, &outer, Some(host_address)));
+        objects.push(Object::Route { place: Place::Host, to: vpc.cidr, via: Via::Prohibited });
     }
     objects
 }
