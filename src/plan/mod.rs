@@ -91,6 +91,8 @@ fn differs(name: &VpcName, one: &State, other: &State) -> bool {
 pub struct Removed {
     namespaces: BTreeSet<Netns>,
     devices: BTreeSet<(Place, String)>,
+    /// Where the bridge goes: a router has one.
+    bridges: BTreeSet<Place>,
     sets: BTreeSet<(Place, String)>,
 }
 
@@ -108,6 +110,7 @@ impl Removed {
                 }
                 Object::Bridge { device, .. } => {
                     removed.devices.insert((op.place(), device.to_string()));
+                    removed.bridges.insert(op.place());
                 }
                 Object::Set { set, .. } => {
                     removed.sets.insert((op.place(), set.name.clone()));
@@ -136,8 +139,10 @@ impl Removed {
             Object::SetEntry { set, .. } => self.sets.contains(&(op.place(), set.clone())),
             _ => false,
         };
+        let is_of_port = matches!(op.object, Object::Port { .. } | Object::Fdb { .. });
+        let with_bridge = is_of_port && self.bridges.contains(&op.place());
         // A permanent neighbour stays when a port goes: its device is the bridge.
-        with_set || with_device || !self.keeps(&op.place())
+        with_set || with_device || with_bridge || !self.keeps(&op.place())
     }
 
     /// The namespaces that go.

@@ -228,11 +228,7 @@ impl Op {
     pub fn replaces(&self) -> bool {
         !matches!(
             self.object,
-            Object::Namespace(_)
-                | Object::Bridge { .. }
-                | Object::Cable { .. }
-                | Object::Set { .. }
-                | Object::Leftover(_)
+            Object::Namespace(_) | Object::Bridge { .. } | Object::Cable { .. } | Object::Leftover(_)
         )
     }
 
@@ -360,7 +356,8 @@ impl Op {
         let alias = format!("link set dev {device} alias {MARK}{}", self.owner);
         let altname = device.altname().map(|full| format!("link property add dev {device} altname {full}"));
         let line = |words| Line { place: place.clone(), change: Change::Ip(words), object: self.owner.clone() };
-        std::iter::once(alias).chain(altname).map(line).collect()
+        // The mark comes last: what bears it is whole.
+        altname.into_iter().chain([alias]).map(line).collect()
     }
 }
 

@@ -1,0 +1,345 @@
+//! What holds of every plan, whatever the state: random states, a small kernel that refuses what the real one refuses, and
+//! virtual packets.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+#[path = "support/host.rs"]
+mod host;
+#[path = "support/kernel.rs"]
+mod kernel;
+#[path = "support/links.rs"]
+mod links;
+#[path = "support/netfilter.rs"]
+mod netfilter;
+#[path = "support/oracle.rs"]
+mod oracle;
+#[path = "support/packets.rs"]
+mod packets;
+#[path = "support/states.rs"]
+mod states;
+#[path = "support/trace.rs"]
+mod trace;
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use proptest::test_runner::{RngSeed, TestCaseResult};
+use vpcctl::model::check;
+use vpcctl::model::kernel_names::Device;
+use vpcctl::model::state::State;
+use vpcctl::plan::batch::{self, Program, Step};
+use vpcctl::plan::holds::Holding;
+use vpcctl::plan::op::{Object, Op};
+use vpcctl::plan::reconcile::Unmarked;
+use vpcctl::plan::{self, Plan, affected_ops, between, reconcile, topology};
+
+use host::{Foreign, hosts};
+use kernel::{Fuse, Kernel};
+use packets::HostRules;
+use states::{Edit, edits, history, session};
+
+/// The states that edits lead to on a host, one after the other.
+fn states(edits: &[Edit], host: &Foreign) -> Vec<State> {
+    history(edits, &|state| host.facts(state))
+}
+
+fn last(states: Vec<State>) -> State {
+    states.into_iter().next_back().unwrap_or_default()
+}
+
+fn making(state: &State) -> Plan {
+    between(&State::default(), state)
+}
+
+/// The host's kernel with all of `state` in it.
+fn built(state: &State, host: &Foreign) -> Kernel {
+    let mut kernel = host.kernel();
+    kernel.apply(&making(state), &mut Fuse::never()).unwrap_or_else(|error| panic!("{error}"));
+    kernel
+}
+
+fn assert_holds(kernel: &Kernel, state: &State) -> TestCaseResult {
+    let ops = topology::ops(state);
+    let observed = kernel.observe(&ops);
+    let missing: Vec<String> =
+        ops.iter().filter(|op| op.holding(&observed) != Holding::Held).map(Op::identity).collect();
+    prop_assert!(missing.is_empty(), "missing: {missing:?}");
+    Ok(())
+}
+
+/// Two kernels have the same objects; else the lines that only one of them has are shown.
+fn assert_same(one: &Kernel, other: &Kernel) -> TestCaseResult {
+    let (one, other) = (one.comparable(), other.comparable());
+    if one == other {
+        return Ok(());
+    }
+    let only = |a: &Kernel, b: &Kernel| {
+        let known: BTreeSet<String> = b.dump().into_iter().collect();
+        a.dump().into_iter().filter(|line| !known.contains(line)).collect::<Vec<_>>().join("\n  ")
+    };
+    Err(TestCaseError::fail(format!("found:\n  {}\nwanted:\n  {}", only(&one, &other), only(&other, &one))))
+}
+
+/// What the session does to finish or to undo what was cut off between two states.
+fn force(kernel: &mut Kernel, from: &State, to: &State) {
+    let (wanted, unwanted) = (affected_ops(to, from), affected_ops(from, to));
+    let observed = kernel.observe(&[&wanted[..], &unwanted[..]].concat());
+    let plan = reconcile::plan(&wanted, &unwanted, &observed, Unmarked::Ours);
+    kernel.apply(&plan, &mut Fuse::never()).unwrap_or_else(|error| panic!("{error}"));
+}
+
+fn devices(op: &Op) -> Vec<&Device> {
+    match &op.object {
+        Object::Cable { ends, .. } => ends.iter().map(|end| &end.device).collect(),
+        Object::Bridge { device, .. } => vec![device],
+        _ => op.device().into_iter().collect(),
+    }
+}
+
+/// Every line that reaches a tool or a setting.
+fn lines(plan: &Plan) -> Vec<(Option<Program>, String)> {
+    let of_step = |step: &Step| match step {
+        Step::Run(call) => call.input.iter().map(|line| (Some(call.program), line.text.clone())).collect(),
+        Step::Write(_, writes) => {
+            writes.iter().map(|w| (None, format!("{} {}", w.setting.key, w.setting.value))).collect()
+        }
+        Step::EndProcesses(_) | Step::Clean(_) => vec![],
+    };
+    batch::steps(plan).iter().flat_map(|(_, steps)| steps.iter()).flat_map(of_step).collect()
+}
+
+/// The characters that a tool gets to see; quotes only around a rule's comment.
+fn is_plain(program: Option<Program>, line: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || " .,:/_+!*-".contains(c);
+    match program {
+        Some(Program::IptablesRestore) => match line.split('"').collect::<Vec<_>>()[..] {
+            [whole] => whole.chars().all(|c| allowed(c) || "[]".contains(c)),
+            [before, comment, after] => {
+                // Within double quotes an apostrophe is a letter like any other.
+                let in_comment = |c: char| allowed(c) || "[]'".contains(c);
+                before.ends_with("--comment ")
+                    && [before, after].iter().all(|part| part.chars().all(allowed))
+                    && comment.starts_with("vpcctl:")
+                    && comment.chars().all(in_comment)
+            }
+            _ => false,
+        },
+        _ => line.chars().all(allowed),
+    }
+}
+
+/// Things are removed or bent behind vpcctl's back; one look mends it all, and a second one finds nothing to do.
+fn heals(state: &State, mut kernel: Kernel, picks: &[usize]) -> TestCaseResult {
+    let whole = kernel.clone();
+    let done: Vec<String> = picks.iter().filter_map(|&pick| kernel.meddle(pick)).collect();
+    let ops = topology::ops(state);
+    let observed = kernel.observe(&ops);
+    let plan = reconcile::plan(&ops, &[], &observed, Unmarked::Theirs);
+    let died = plan::Removed::new(&plan.clear);
+    for op in plan.make.iter().filter(|op| op.holding(&observed) == Holding::Held) {
+        prop_assert!(died.takes(op), "{done:?}: makes again: {}", op.identity());
+    }
+    let healed = kernel.apply(&plan, &mut Fuse::never());
+    prop_assert!(healed.is_ok(), "{:?}: {:?}", done, healed);
+    let again = reconcile::plan(&ops, &[], &kernel.observe(&ops), Unmarked::Theirs);
+    prop_assert!(again.is_empty(), "{done:?}: {:?}", again.make.iter().map(Op::identity).collect::<Vec<_>>());
+    prop_assert!(kernel.our_jumps_come_first(), "{done:?}");
+    kernel.forget_foreign_accepts();
+    assert_same(&kernel, &whole)
+}
+
+/// The plan of an edit is cut off; then it is undone, or gone on with.
+fn survives(old: (&State, &Kernel), new: (&State, &Kernel), mut fuse: Fuse) -> TestCaseResult {
+    let mut kernel = old.1.clone();
+    if let Err(error) = kernel.apply(&between(old.0, new.0), &mut fuse) {
+        prop_assert_eq!(error, "cut off here");
+    }
+    for (from, (to, wanted)) in [(old.0, new), (new.0, old)] {
+        let mut kernel = kernel.clone();
+        force(&mut kernel, from, to);
+        assert_holds(&kernel, to)?;
+        assert_same(&kernel, wanted)?;
+    }
+    Ok(())
+}
+
+proptest! {
+    // The same states in every run; PROPTEST_RNG_SEED and PROPTEST_CASES look further.
+    #![proptest_config(ProptestConfig {
+        cases: 256, rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn a_state_to_itself_needs_no_plan(edits in edits(30), host in hosts()) {
+        let state = last(states(&edits, &host));
+        prop_assert!(between(&state, &state).is_empty());
+        let ops = topology::ops(&state);
+        prop_assert!(plan::diff(&ops, &ops).is_empty());
+        prop_assert!(batch::steps(&plan::diff(&ops, &ops)).is_empty());
+    }
+
+    #[test]
+    fn no_edit_leads_to_a_state_that_would_be_refused(edits in edits(40), host in hosts()) {
+        for state in states(&edits, &host) {
+            prop_assert_eq!(check::flaw(&state), None);
+        }
+    }
+
+    #[test]
+    fn no_two_ops_are_about_one_object(edits in edits(40), host in hosts()) {
+        let ops = topology::ops(&last(states(&edits, &host)));
+        let identities: BTreeSet<String> = ops.iter().map(Op::identity).collect();
+        prop_assert_eq!(identities.len(), ops.len());
+    }
+
+    #[test]
+    fn the_ops_of_what_differs_say_as_much_as_all_ops(edits in edits(30), host in hosts()) {
+        for pair in states(&edits, &host).windows(2) {
+            let (old, new) = (&pair[0], &pair[1]);
+            let whole = plan::diff(&topology::ops(old), &topology::ops(new));
+            prop_assert_eq!(between(old, new), whole);
+        }
+    }
+
+    #[test]
+    fn every_name_fits(edits in edits(40), host in hosts()) {
+        let ops = topology::ops(&last(states(&edits, &host)));
+        for op in &ops {
+            for device in devices(op) {
+                prop_assert!(device.as_str().len() <= 15, "{device}");
+            }
+            match &op.object {
+                Object::Set { set, .. } => prop_assert!(set.name.len() <= 31, "{}", set.name),
+                Object::Chain { chain, .. } => prop_assert!(chain.len() <= 28, "{chain}"),
+                Object::Namespace(netns) => prop_assert!(netns.as_str().len() <= 255, "{netns}"),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn no_line_has_a_character_that_a_shell_or_a_tool_could_misread(edits in edits(40), host in hosts()) {
+        let state = last(states(&edits, &host));
+        for plan in [making(&state), between(&state, &State::default())] {
+            for (program, line) in lines(&plan) {
+                prop_assert!(is_plain(program, &line), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn after_every_edit_all_holds_and_after_the_last_deletion_nothing_is_left(edits in edits(30), host in hosts()) {
+        let mut kernel = host.kernel();
+        let before = kernel.clone();
+        let mut states = states(&edits, &host);
+        states.push(State::default());
+        for pair in states.windows(2) {
+            let done = kernel.apply(&between(&pair[0], &pair[1]), &mut Fuse::never());
+            prop_assert!(done.is_ok(), "{done:?}");
+            assert_holds(&kernel, &pair[1])?;
+        }
+        assert_same(&kernel, &before)?;
+    }
+
+    #[test]
+    fn there_and_back_is_as_before(edits in edits(25), host in hosts()) {
+        let states = states(&edits, &host);
+        for pair in states.windows(2) {
+            let before = built(&pair[0], &host);
+            let mut kernel = before.clone();
+            kernel.apply(&between(&pair[0], &pair[1]), &mut Fuse::never()).map_err(TestCaseError::fail)?;
+            kernel.apply(&between(&pair[1], &pair[0]), &mut Fuse::never()).map_err(TestCaseError::fail)?;
+            assert_same(&kernel, &before)?;
+        }
+    }
+
+    #[test]
+    fn whatever_line_fails_undoing_leaves_the_old_state_and_going_on_the_new(
+        edits in edits(25), host in hosts(), cut in any::<prop::sample::Index>(), turn in 0usize..9,
+    ) {
+        let states = states(&edits, &host);
+        let Some([old, new]) = states.last_chunk() else { return Ok(()) };
+        let fuse = Fuse { left: cut.index(lines(&between(old, new)).len().max(1)), turn };
+        survives((old, &built(old, &host)), (new, &built(new, &host)), fuse)?;
+    }
+
+    #[test]
+    fn what_is_removed_behind_our_back_is_made_again_and_nothing_else(
+        edits in edits(25), host in hosts(), picks in prop::collection::vec(0usize..10_000, 1..4),
+    ) {
+        let state = last(states(&edits, &host));
+        heals(&state, built(&state, &host), &picks)?;
+    }
+
+    #[test]
+    fn a_packet_gets_where_the_state_says_and_its_answer_back(edits in edits(25), host in hosts()) {
+        let state = last(states(&edits, &host));
+        let kernel = built(&state, &host);
+        packets::instances_reach_what_they_may(&kernel, &state)?;
+        packets::the_host_reaches_what_it_may(&kernel, &state)?;
+    }
+
+    #[test]
+    fn nothing_enters_from_outside_by_theft_or_without_a_connection(edits in edits(25), host in hosts()) {
+        let state = last(states(&edits, &host));
+        let kernel = built(&state, &host);
+        packets::nobody_enters_from_outside(&kernel, &state, HostRules::Standing)?;
+        packets::stolen_addresses_get_nowhere(&kernel, &state)?;
+        packets::peers_carry_nobody_else(&kernel, &state)?;
+        packets::what_belongs_to_no_connection_is_dropped(&kernel, &state)?;
+    }
+
+    #[test]
+    fn a_flush_opens_nothing(edits in edits(25), host in hosts()) {
+        let state = last(states(&edits, &host));
+        let mut kernel = built(&state, &host);
+        trace::flush_host(&mut kernel);
+        packets::vpcs_are_closed_to_each_other(&kernel, &state)?;
+        packets::nobody_enters_from_outside(&kernel, &state, HostRules::Flushed)?;
+        packets::flush_routers(&mut kernel, &state);
+        packets::nothing_passes_a_router(&kernel, &state)?;
+    }
+}
+
+#[test]
+fn packets_of_a_session_get_where_the_state_says() {
+    let host = Foreign::busy();
+    for state in states(&session(), &host) {
+        let mut kernel = built(&state, &host);
+        packets::instances_reach_what_they_may(&kernel, &state).unwrap();
+        packets::the_host_reaches_what_it_may(&kernel, &state).unwrap();
+        packets::peers_carry_nobody_else(&kernel, &state).unwrap();
+        packets::stolen_addresses_get_nowhere(&kernel, &state).unwrap();
+        packets::nobody_enters_from_outside(&kernel, &state, HostRules::Standing).unwrap();
+        trace::flush_host(&mut kernel);
+        packets::vpcs_are_closed_to_each_other(&kernel, &state).unwrap();
+        packets::nobody_enters_from_outside(&kernel, &state, HostRules::Flushed).unwrap();
+    }
+}
+
+#[test]
+fn every_single_thing_that_is_removed_is_made_again() {
+    let host = Foreign::busy();
+    // With everything that the session makes, and again when parts of it are gone.
+    for state in states(&session(), &host).iter().skip(17).step_by(3) {
+        let kernel = built(state, &host);
+        for pick in 0..kernel.mischief().len() {
+            heals(state, kernel.clone(), &[pick]).unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_line_of_a_session_may_fail() {
+    let host = Foreign::busy();
+    let states = states(&session(), &host);
+    assert_eq!(states.len(), session().len() + 1, "an edit of the session is refused or does nothing");
+    for pair in states.windows(2) {
+        let (old, new) = (built(&pair[0], &host), built(&pair[1], &host));
+        let most = lines(&between(&pair[0], &pair[1])).len();
+        // All of them where they are few, and some sixty where they are many.
+        for left in (0..most).step_by(most / 60 + 1) {
+            survives((&pair[0], &old), (&pair[1], &new), Fuse { left, turn: left }).unwrap();
+        }
+    }
+}
