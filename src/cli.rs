@@ -37,6 +37,7 @@ Exit codes: 0 done, 1 failed and undone, 2 bad input, 3 not found, 4 conflict, 5
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Globals {
     /// Where the state file lives
     #[arg(long, global = true, env = "VPCCTL_STATE_DIR", default_value = store::DEFAULT_DIR, value_name = "DIR", hide_env_values = true)]
