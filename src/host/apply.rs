@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use crate::host::namespace;
 use crate::host::run;
-use crate::host::{Host, StepError, look, processes};
+use crate::host::{Host, StepError, look, pool, processes};
 use crate::model::kernel_names::Netns;
 use crate::model::owner::Owner;
 use crate::plan::batch::{Call, InputLine, Program, Step, Steps, Write};
@@ -29,7 +29,7 @@ impl Host<'_> {
 
     /// Workers take place after place until all are done or one has failed.
     fn side_by_side(&self, places: &[Vec<Step>]) -> Result<(), StepError> {
-        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(places.len());
+        let workers = pool::size(places.len());
         if workers <= 1 {
             return places.iter().try_for_each(|steps| self.in_order(steps));
         }
@@ -44,11 +44,7 @@ impl Host<'_> {
                 }
             }
         };
-        std::thread::scope(|scope| {
-            for _ in 0..workers {
-                scope.spawn(work);
-            }
-        });
+        pool::run(workers, &work);
         lock(&failed).take().map_or(Ok(()), Err)
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use crate::host::run;
-use crate::host::{StepError, namespace};
+use crate::host::{StepError, namespace, pool};
 use crate::model::owner::Owner;
 use crate::plan::batch::{Call, InputLine, Program};
 use crate::plan::line::Place;
@@ -21,6 +21,7 @@ pub fn observe<'a>(ops: impl IntoIterator<Item = &'a Op>) -> Result<Observed, St
     let asked = questions(ops);
     let stale = asked.keys().filter_map(|place| place.netns()).filter(|netns| namespace::is_stale(netns));
     let stale = stale.cloned().collect();
+    let places = asked.len();
     let asked: Mutex<VecDeque<(Place, Questions)>> = Mutex::new(asked.into_iter().collect());
     let seen: Mutex<Result<BTreeMap<Place, Seen>, StepError>> = Mutex::new(Ok(BTreeMap::new()));
     let take = || asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
@@ -37,8 +38,7 @@ pub fn observe<'a>(ops: impl IntoIterator<Item = &'a Op>) -> Result<Observed, St
             }
         }
     };
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
+    pool::run(pool::size(places), &work);
     let places = seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)?;
     Ok(Observed { places, stale })
 }

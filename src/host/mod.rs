@@ -4,6 +4,7 @@ pub mod apply;
 pub mod facts;
 pub mod look;
 pub mod namespace;
+mod pool;
 pub mod privilege;
 pub mod processes;
 pub mod run;

@@ -59,10 +59,11 @@ pub fn within<T: Send>(place: &Place, work: impl FnOnce() -> T + Send) -> io::Re
     };
     let file = open(netns)?;
     std::thread::scope(|scope| {
-        let thread = scope.spawn(move || -> io::Result<T> {
+        let enter = move || -> io::Result<T> {
             move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
             Ok(work())
-        });
+        };
+        let thread = std::thread::Builder::new().spawn_scoped(scope, enter)?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }

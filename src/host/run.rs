@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
+use std::thread::Builder;
 use std::time::Instant;
 
 use crate::error::{Failure, Kind};
@@ -98,7 +99,8 @@ fn start(path: &Path, call: &Call) -> io::Result<Output> {
     let input = child.stdin.take();
     std::thread::scope(|scope| {
         // A tool that stops at a bad line reads no further: its own words then say more than a broken pipe.
-        let writer = input.map(|mut pipe| scope.spawn(move || pipe.write_all(call.stdin().as_bytes())));
+        let write = |mut pipe: ChildStdin| move || pipe.write_all(call.stdin().as_bytes());
+        let writer = input.map(|pipe| Builder::new().spawn_scoped(scope, write(pipe))).transpose()?;
         let output = child.wait_with_output()?;
         if let Some(Ok(Err(error))) = writer.map(|writer| writer.join()) {
             tracing::debug!("{}: {error}", path.display());
