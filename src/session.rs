@@ -160,8 +160,10 @@ impl Session<'_> {
             Err(_) => self.converge(&ops, &[]),
             Ok(()) => Ok(()),
         };
+        // Where it failed, the next command goes on: what is half-made may not bear its mark yet.
+        mended?;
         self.store.abandon(lock)?;
-        mended.map(|()| plan.make.len())
+        Ok(plan.make.len())
     }
 
     /// The plan from one state to the next. Where something is in the way, or something that should be there is not, the plan
@@ -172,7 +174,9 @@ impl Session<'_> {
         let taken = fresh.iter().any(|op| claims::may_be_taken(op, new, &namespace::has_file, &namespace::has_link));
         let lost = is_lost(&plan) || !self.has_all(&claims::standing_guard(old, new))?;
         let doomed = claims::doomed(&plan);
-        if !taken && !lost && self.has_all(&doomed)? {
+        let seen = self.observe(&doomed)?;
+        if !taken && !lost && claims::all_held(&doomed, &seen) {
+            let plan = self.spare_host_part(plan, old, &seen);
             return Ok(Checked { plan, mends: false });
         }
         let ops = |of: &State, other: &State| if lost { topology::ops(of) } else { plan::affected_ops(of, other) };
@@ -182,17 +186,21 @@ impl Session<'_> {
         for op in claims::theirs(&before, &observed) {
             self.ui.note(&format!("{} is not vpcctl's any more: left alone", op.identity()));
         }
-        let mut plan = reconcile::plan(&after, &before, &observed, Unmarked::Theirs);
-        if claims::keep_host_part(&mut plan, &before, &observed) {
+        let plan = reconcile::plan(&after, &before, &observed, Unmarked::Theirs);
+        Ok(Checked { plan: self.spare_host_part(plan, old, &observed), mends: lost })
+    }
+
+    /// The plan, without the end of the host's rules where another vpcctl's uplinks stand on them.
+    fn spare_host_part(&self, mut plan: Plan, old: &State, observed: &Observed) -> Plan {
+        if claims::keep_host_part(&mut plan, old, observed) {
             self.ui.note("another vpcctl has uplinks on this host: the host's rules stay for it");
         }
-        Ok(Checked { plan, mends: lost })
+        plan
     }
 
     /// Are these as they should be?
     fn has_all(&self, ops: &[Op]) -> Result<bool> {
-        let observed = self.observe(ops)?;
-        Ok(ops.iter().all(|op| op.holding(&observed) == plan::holds::Holding::Held))
+        Ok(claims::all_held(ops, &self.observe(ops)?))
     }
 
     /// Runs a plan; the part that failed, and why.
@@ -243,7 +251,12 @@ impl Session<'_> {
 
     /// Makes `wanted` true whatever is half-made between it and `other`.
     fn force(&self, other: &State, wanted: &State, cause: &StepError) -> Result<()> {
-        let (after, before) = (plan::affected_ops(wanted, other), plan::affected_ops(other, wanted));
+        let (mut after, mut before) = (plan::affected_ops(wanted, other), plan::affected_ops(other, wanted));
+        let observed = self.observe(after.iter().chain(&before))?;
+        if is_lost(&reconcile::plan(&after, &before, &observed, Unmarked::Ours)) {
+            // What it stands on is gone too, as after a reboot.
+            (after, before) = (topology::ops(wanted), topology::ops(other));
+        }
         let taken = cause.reason.contains("File exists").then_some(cause.line.as_deref()).flatten();
         self.converge(&after, &claims::without_taken(before, taken))
     }

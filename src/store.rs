@@ -72,11 +72,6 @@ impl Store {
         self.dir.join("vpcctl.log")
     }
 
-    /// The path of the state file.
-    pub fn state_path(&self) -> PathBuf {
-        self.dir.join(STATE)
-    }
-
     /// Makes the directory, for root alone, where it is missing; refuses one that others could write to.
     pub fn prepare(&self) -> Result<()> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);

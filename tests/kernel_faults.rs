@@ -284,3 +284,34 @@ fn a_missing_tool_is_named_with_its_package() {
     sandbox.fails(6, "vpcctl create-vpc vpc1 10.0.0.0/16", &["`ipset`", "apt install ipset"]);
     before.assert_same(&sandbox.dump().without(&files), "after a missing tool");
 }
+
+/// A command is cut off, and then the machine is: the next command undoes the one and mends what the other took, a peer's
+/// namespace included.
+#[test]
+fn a_command_that_was_cut_off_is_undone_after_a_reboot() {
+    let mut sandbox = Sandbox::new();
+    sandbox.ok("vpcctl create-vpc v 10.4.0.0/16 && vpcctl create-vpc w 10.6.0.0/16 && vpcctl peer v w
+         vpcctl add-subnet v a 10.4.1.0/24 && cp /var/lib/vpcctl/state.json $T/before
+         vpcctl add-subnet v b 10.4.2.0/24 && mv /var/lib/vpcctl/state.json /var/lib/vpcctl/intent.json
+         cp $T/before /var/lib/vpcctl/state.json
+         for netns in v w v-a v-b; do ip netns del $netns; done; iptables -F; iptables -X");
+    sandbox.says("vpcctl create-vpc v 10.4.0.0/16", &["did not end cleanly: it is undone now"]);
+    let inspection = sandbox.ok("vpcctl inspect");
+    assert!(!inspection.contains("wrong"), "{inspection}");
+    assert!(!inspection.contains("v/b"), "{inspection}");
+    sandbox.ok("ping -c 1 -W 2 10.4.1.2");
+}
+
+/// Whoever goes last by a state that doesn't know of the others leaves the rules that close the host to them.
+#[test]
+fn the_hosts_rules_stay_for_another_vpcctls_uplinks() {
+    let mut sandbox = Sandbox::new();
+    sandbox.ok("vpcctl create-vpc v 10.4.0.0/16 && mkdir -m 700 $T/other");
+    let before = sandbox.ok("iptables -S");
+    sandbox.ok("vpcctl --state-dir $T/other create-vpc n 10.8.0.0/16");
+    sandbox.says("vpcctl --state-dir $T/other delete-vpc n", &["another vpcctl has uplinks on this host"]);
+    assert_eq!(sandbox.ok("iptables -S"), before);
+    sandbox.ok("vpcctl delete-vpc v");
+    let after = sandbox.ok("iptables -S");
+    assert!(!after.contains("VPCCTL"), "{after}");
+}

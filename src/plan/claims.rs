@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::{Failure, Result};
-use crate::model::kernel_names::Netns;
+use crate::model::kernel_names::{self as names, Netns};
 use crate::model::owner::Owner;
 use crate::model::state::State;
 use crate::plan::Plan;
@@ -19,6 +19,11 @@ use crate::plan::topology;
 pub fn fresh(plan: &Plan, before: &[Op]) -> Vec<Op> {
     let known: BTreeSet<String> = before.iter().map(Op::identity).collect();
     plan.make.iter().filter(|op| !known.contains(&op.identity())).cloned().collect()
+}
+
+/// Is everything as it should be?
+pub fn all_held(ops: &[Op], observed: &Observed) -> bool {
+    ops.iter().all(|op| op.holding(observed) == Holding::Held)
 }
 
 /// What keeps the host closed, and both states have: a new VPC relies on it.
@@ -63,25 +68,17 @@ pub fn needs(ops: &[Op]) -> (BTreeSet<Netns>, BTreeSet<String>) {
 }
 
 /// Takes the host's own part out of what is unmade, where uplinks that this state doesn't know stand on it. Did it have to?
-pub fn keep_host_part(plan: &mut Plan, before: &[Op], observed: &Observed) -> bool {
+pub fn keep_host_part(plan: &mut Plan, old: &State, observed: &Observed) -> bool {
     let Some(seen) = observed.places.get(&Place::Host) else {
         return false;
     };
-    let own: BTreeSet<&str> = before.iter().filter_map(uplink).collect();
-    let others =
-        seen.links.iter().any(|(name, link)| topology::is_uplink_group(&link.group) && !own.contains(name.as_str()));
+    let own: BTreeSet<String> = old.vpcs.keys().map(|vpc| names::uplink_on_host(vpc).to_string()).collect();
+    let others = seen.links.iter().any(|(name, link)| topology::is_uplink_group(&link.group) && !own.contains(name));
     let unmade = plan.unmake.len();
     if others {
         plan.unmake.retain(|op| op.owner != Owner::Host);
     }
     plan.unmake.len() < unmade
-}
-
-fn uplink(op: &Op) -> Option<&str> {
-    match &op.object {
-        Object::Cable { ends, .. } => ends.iter().find(|end| end.place == Place::Host).map(|end| end.device.as_str()),
-        _ => None,
-    }
 }
 
 /// What a plan unmakes and can be told from somebody else's by its mark.

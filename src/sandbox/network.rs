@@ -1,15 +1,16 @@
 //! The sandbox's two network namespaces: its host, which it starts in, and its internet.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::error::{Failure, Kind, Result};
+use crate::host::run;
+use crate::model::owner::Owner;
+use crate::plan::batch::{Call, InputLine, Program};
+use crate::plan::line::Place;
 
 /// The internet's address on the link to the host: the host's default route.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
@@ -17,9 +18,6 @@ pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 53);
 /// The first address of the internet, a /24 of which every address answers.
 pub const INTERNET: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 0);
-
-/// Where `ip` is looked for: places only root can write to, unlike `$PATH`.
-const TRUSTED_PLACES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 const HOST: &str = "\
 link set dev lo up
@@ -40,7 +38,7 @@ route add local 203.0.113.0/24 dev lo
 
 /// Fails if a tool that the sandbox needs is missing.
 pub fn find_tools() -> Result<()> {
-    ip().map(|_| ())
+    run::find(Program::Ip.as_str()).map(|_| ())
 }
 
 /// Makes the internet's namespace and the host's side of the link to it.
@@ -71,27 +69,14 @@ fn set_forwarding(value: &str) -> Result<()> {
 
 /// Runs `lines` in one `ip -batch`, in this process's namespace.
 fn batch(part: &str, lines: &str) -> Result<()> {
-    let failure = |why: String| Failure::new(Kind::Host, format!("cannot build the sandbox's {part}: {why}"));
-    let output = run(ip()?, lines).map_err(|e| failure(e.to_string()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(failure(said.trim().replace('\n', "; ")).hint("the kernel needs veth and network namespaces: `modprobe veth`"))
-}
-
-fn run(mut ip: Command, lines: &str) -> std::io::Result<Output> {
-    let mut child = ip.args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(lines.as_bytes())?;
-    }
-    child.wait_with_output()
-}
-
-fn ip() -> Result<Command> {
-    let place = TRUSTED_PLACES.iter().map(|place| Path::new(place).join("ip")).find(|path| path.is_file());
-    place.map(Command::new).ok_or_else(|| {
-        Failure::new(Kind::Host, format!("`ip` is in none of {}", TRUSTED_PLACES.join(", ")))
-            .hint("install iproute2: `apt install iproute2`, `dnf install iproute`")
+    let mut call = Call::plain(Place::Host, Program::Ip, &["-batch", "-"]);
+    let line = |text: &str| InputLine { text: text.to_owned(), object: Owner::Host };
+    call.input = lines.lines().map(line).collect();
+    run::check(&call).map(|_| ()).map_err(|error| {
+        Failure::new(
+            Kind::Host,
+            format!("cannot build the sandbox's {part}: `{}` failed: {}", error.command, error.reason),
+        )
+        .hint("the kernel needs veth and network namespaces: `modprobe veth`")
     })
 }
