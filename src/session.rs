@@ -324,7 +324,15 @@ fn failure(error: &StepError) -> Failure {
     if error.interrupted {
         return Failure::new(Kind::Interrupted, "interrupted");
     }
-    let message = format!("{}: `{}` failed: {}", error.object, error.command, error.reason);
-    let busy = error.reason.contains("holding the xtables lock");
-    Failure::new(if busy { Kind::Busy } else { Kind::Failed }, message)
+    let StepError { object, command, reason, hint, .. } = error;
+    let message = if command.is_empty() {
+        format!("{object}: {reason}")
+    } else {
+        format!("{object}: `{command}` failed: {reason}")
+    };
+    let busy = reason.contains("holding the xtables lock");
+    Failure {
+        hint: hint.as_deref().map(str::to_owned),
+        ..Failure::new(if busy { Kind::Busy } else { Kind::Failed }, message)
+    }
 }

@@ -362,6 +362,8 @@ struct ListedApp {
     status: String,
     /// When it started, in seconds since 1970.
     since: Option<u64>,
+    /// What runs, in words.
+    name: String,
     /// Nothing for the built-in web server.
     command: Vec<String>,
     user: UserName,
@@ -375,7 +377,7 @@ pub fn apps(launches: impl Iterator<Item = Launch>, records: &Apps) -> AppList {
 
 fn listed_app(launch: Launch, records: &Apps) -> ListedApp {
     let record = records.load(&launch.id());
-    let running = record.as_ref().is_some_and(Record::is_running);
+    let running = record.as_ref().is_some_and(|record| record.is_running(&launch.id()));
     let status = match (&record, running) {
         (_, true) => "running".into(),
         (Some(Record { end: Some(end), .. }), _) => format!("ended: {}", end.describe()),
@@ -391,6 +393,7 @@ fn listed_app(launch: Launch, records: &Apps) -> ListedApp {
         status,
         since: record.map(|record| record.since),
         log: records.log_path(&launch.id()),
+        name: launch.app.name(),
         command: launch.app.command,
         user: launch.app.user,
     }
@@ -407,7 +410,7 @@ pub fn apps_table(list: &AppList) -> String {
             format!("{}:{}", app.address, app.port),
             app.pid.map_or("-".into(), |pid| pid.to_string()),
             app.status.clone(),
-            if app.command.is_empty() { "built-in web server".into() } else { app.command.join(" ") },
+            app.name.clone(),
             app.log.display().to_string(),
         ]
     });

@@ -42,6 +42,7 @@ fn nat(vpc: &str, subnet: Option<&str>, wan: Option<&str>) -> NatSpec {
         vpc: vpc.parse().unwrap(),
         subnet: subnet.map(|name| name.parse().unwrap()),
         wan: wan.map(|name| name.parse().unwrap()),
+        nameservers: vec![],
         pool: cidr(DEFAULT_POOL),
     }
 }

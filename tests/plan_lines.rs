@@ -46,7 +46,7 @@ fn instance(state: &mut State, vpc: &str, subnet: &str, name: &str) {
 
 fn natted(state: &mut State, vpc: &str, subnet: Option<&str>) {
     let subnet = subnet.map(|name| name.parse().unwrap());
-    let spec = NatSpec { vpc: vpc.parse().unwrap(), subnet, wan: None, pool: cidr(DEFAULT_POOL) };
+    let spec = NatSpec { vpc: vpc.parse().unwrap(), subnet, wan: None, nameservers: vec![], pool: cidr(DEFAULT_POOL) };
     enable_nat(state, &spec, &plain_facts()).unwrap();
 }
 

@@ -103,7 +103,7 @@ fn lines(plan: &Plan) -> Vec<(Option<Program>, String)> {
         Step::Write(_, writes) => {
             writes.iter().map(|w| (None, format!("{} {}", w.setting.key, w.setting.value))).collect()
         }
-        Step::EndProcesses(_) | Step::Clean(_) => vec![],
+        Step::Files(_) | Step::Start(_) | Step::Stop(_) | Step::EndProcesses(_) | Step::Clean(_) => vec![],
     };
     batch::steps(plan).iter().flat_map(|(_, steps)| steps.iter()).flat_map(of_step).collect()
 }

@@ -6,13 +6,13 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use rustix::fs::{Gid, Uid};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capability_is_in_bounding_set, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,
     set_thread_res_uid,
 };
-use rustix::fs::{Gid, Uid};
 
 use crate::error::{Failure, Kind, Result};
 use crate::model::app::UserName;
@@ -101,7 +101,8 @@ fn give_up(ids: Ids) -> io::Result<()> {
 
 /// Does the user exist in this user namespace? Lines of `/proc/PID/uid_map`: first inside, first outside, how many.
 fn is_mapped(uid_map: &str, uid: u32) -> bool {
-    let numbers = uid_map.lines().map(|line| line.split_whitespace().filter_map(|n| n.parse().ok()).collect::<Vec<u64>>());
+    let numbers =
+        uid_map.lines().map(|line| line.split_whitespace().filter_map(|n| n.parse().ok()).collect::<Vec<u64>>());
     let uid = u64::from(uid);
     numbers.into_iter().any(|range| matches!(range[..], [first, _, count] if (first..first + count).contains(&uid)))
 }
@@ -144,7 +145,8 @@ fn say(line: &str) {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\n\nnobody:x:65534:65533:nobody:/nonexistent:/usr/sbin/nologin\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/bash\n\nnobody:x:65534:65533:nobody:/nonexistent:/usr/sbin/nologin\n";
 
     #[test]
     fn a_user_is_found_by_name_and_by_number() {

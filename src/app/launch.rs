@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -27,15 +28,14 @@ const QUOTED_LINES: usize = 5;
 pub fn launch(launch: &Launch, store: &Store) -> Result<()> {
     let apps = &store.apps();
     let id = launch.id();
-    match apps.load(&id).filter(|record| record.is_running()) {
-        Some(record) if record.app.is_same_program(&launch.app) => return Ok(()),
-        Some(_) => drop(apps.end(std::slice::from_ref(&id))),
-        None => {}
+    match apps.load(&id) {
+        Some(record) if record.is_running(&id) && record.app.is_same_program(&launch.app) => return Ok(()),
+        Some(record) if record.supervisor.is_alive() => drop(apps.end(std::slice::from_ref(&id))),
+        _ => {}
     }
     check_port(launch)?;
-    let mut supervisor = start(launch, apps, store.dir()).map_err(|error| {
-        Failure::new(Kind::Host, format!("cannot start the app of `{}`: {error}", launch.instance))
-    })?;
+    let mut supervisor = start(launch, apps, store.dir())
+        .map_err(|error| Failure::new(Kind::Host, format!("cannot start the app of `{}`: {error}", launch.instance)))?;
     let result = wait_for(launch, apps, &mut supervisor);
     if result.is_err() {
         end(&mut supervisor);
@@ -66,6 +66,7 @@ fn start(launch: &Launch, apps: &Apps, state_dir: &Path) -> io::Result<Child> {
     // The lock, and whatever else vpcctl or its caller had open: the app lives longer than they.
     close_fds::set_fds_cloexec(3, &[]);
     Command::new("/proc/self/exe")
+        .arg0("vpcctl")
         .arg("--state-dir")
         .arg(state_dir)
         .args(launch.words(SUPERVISE_SUBCOMMAND))
@@ -86,7 +87,7 @@ fn wait_for(launch: &Launch, apps: &Apps, supervisor: &mut Child) -> Result<()> 
             let how = end.map_or_else(|| "it could not start".into(), |end| end.describe());
             return Err(failed(launch, apps, &format!("ended before it listened on port {}: {how}", launch.port)));
         }
-        let started = apps.load(&launch.id()).is_some_and(|record| record.is_running());
+        let started = apps.load(&launch.id()).is_some_and(|record| record.is_running(&launch.id()));
         if started && (limit.is_zero() || TcpStream::connect_timeout(&place(launch), TRY).is_ok()) {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -35,6 +36,11 @@ impl ProcessId {
     /// Is it the one that has its number now, and not yet dead?
     pub fn is_alive(&self) -> bool {
         self.boot == boot_id() && start_time(self.pid) == Some(self.start)
+    }
+
+    /// The number of the network namespace that it lives in.
+    pub fn netns(&self) -> Option<u64> {
+        fs::metadata(format!("/proc/{}/ns/net", self.pid)).ok().map(|metadata| metadata.ino())
     }
 
     /// A handle on it. The handle comes first and the look after, so that both are of the same process.

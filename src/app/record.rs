@@ -11,6 +11,7 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::app::process::{self, ProcessId};
+use crate::host::namespace;
 use crate::model::app::App;
 use crate::plan::launch::AppId;
 
@@ -64,9 +65,10 @@ impl End {
 }
 
 impl Record {
-    /// Does it run?
-    pub fn is_running(&self) -> bool {
-        self.end.is_none() && self.supervisor.is_alive()
+    /// Does it run, in the namespace that has the name now? One that was deleted behind its back lives on with it.
+    pub fn is_running(&self, id: &AppId) -> bool {
+        let here = self.supervisor.netns();
+        self.end.is_none() && here.is_some() && here == namespace::inode(&id.netns) && self.supervisor.is_alive()
     }
 }
 
@@ -95,7 +97,7 @@ impl Apps {
     /// What runs as this app; nothing inside where it has ended and left its files, nothing at all where there are none.
     pub fn running(&self, id: &AppId) -> Option<Option<App>> {
         match self.load(id) {
-            Some(record) => Some(record.is_running().then_some(record.app)),
+            Some(record) => Some(record.is_running(id).then_some(record.app)),
             None => self.record_path(id).symlink_metadata().is_ok().then_some(None),
         }
     }

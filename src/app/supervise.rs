@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,6 +65,7 @@ fn note(mut log: &File, text: &str) {
 
 fn start(launch: &Launch) -> io::Result<Pid> {
     let child = Command::new("/proc/self/exe")
+        .arg0("vpcctl")
         .args(launch.words(INIT_SUBCOMMAND))
         .stdin(Stdio::null())
         .spawn()?;

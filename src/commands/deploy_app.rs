@@ -59,8 +59,7 @@ pub struct DeployApp {
 
 impl DeployApp {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
-        let flags =
-            PathFlags { vpc: self.vpc.clone(), subnet: self.subnet.clone(), instance: self.instance.clone() };
+        let flags = PathFlags { vpc: self.vpc.clone(), subnet: self.subnet.clone(), instance: self.instance.clone() };
         let target = flags.target(&self.path)?;
         confine::user(&self.user)?;
         let app = App {

@@ -41,8 +41,7 @@ pub struct RunApp {
 impl RunApp {
     fn launch(&self) -> Launch {
         let RunApp { instance, address, port, user, directory, wait, command } = self;
-        let app =
-            App { command: command.clone(), user: user.clone(), directory: directory.clone(), wait: *wait };
+        let app = App { command: command.clone(), user: user.clone(), directory: directory.clone(), wait: *wait };
         Launch { instance: instance.clone(), address: *address, port: *port, app }
     }
 

@@ -5,8 +5,8 @@ use clap::Args;
 use crate::commands::args::{IfExists, PathFlags, report};
 use crate::model::app::Port;
 use crate::model::edit::stop_app;
-use crate::plan::subject::Subject;
 use crate::plan::launch;
+use crate::plan::subject::Subject;
 use crate::session::Session;
 
 /// Stops an instance's apps, and forgets them with their logs.

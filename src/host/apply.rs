@@ -71,13 +71,8 @@ impl Host<'_> {
         if staying.is_empty() {
             return Ok(());
         }
-        Err(StepError {
-            object: "what is about to go".into(),
-            command: "kill".into(),
-            line: None,
-            reason: format!("processes that run there did not end: {}", staying.join(", ")),
-            interrupted: false,
-        })
+        let reason = format!("processes that run there did not end: {}", staying.join(", "));
+        Err(StepError::new("what is about to go", "kill", reason))
     }
 }
 
@@ -108,13 +103,10 @@ fn set(place: &Place, write: &Write) -> Result<(), StepError> {
         Err(error) if *optional && error.kind() == io::ErrorKind::NotFound => Ok(()),
         // In a container /proc/sys may be read-only: what has the right value already is right.
         Err(_) if setting_is(key, value) => Ok(()),
-        Err(error) => Err(StepError {
-            object: write.object.describe(),
-            command: crate::plan::script::write_line(place, write),
-            line: None,
-            reason: error.to_string(),
-            interrupted: false,
-        }),
+        Err(error) => {
+            let line = crate::plan::script::write_line(place, write);
+            Err(StepError::new(write.object.describe(), line, error.to_string()))
+        }
         Ok(()) => Ok(()),
     }
 }

@@ -21,13 +21,7 @@ pub fn make_so(file: &ConfigFile) -> Result<(), StepError> {
             None => remove(path),
         },
     };
-    result.map_err(|error| StepError {
-        object: format!("`{}`", path.display()),
-        command: script::file_line(file),
-        line: None,
-        reason: error.to_string(),
-        interrupted: false,
-    })
+    result.map_err(|error| StepError::new(format!("`{}`", path.display()), script::file_line(file), error.to_string()))
 }
 
 /// As a whole, and for everybody to read, whatever the caller's umask.

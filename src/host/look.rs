@@ -50,10 +50,7 @@ pub fn observe<'a>(ops: impl IntoIterator<Item = &'a Op>, apps: &Apps) -> Result
 }
 
 /// What namespaces leave behind on the host: files of configuration, and records of apps.
-fn besides_namespaces(
-    ops: &[&Op],
-    records: &Apps,
-) -> (BTreeMap<PathBuf, String>, BTreeMap<AppId, Option<App>>) {
+fn besides_namespaces(ops: &[&Op], records: &Apps) -> (BTreeMap<PathBuf, String>, BTreeMap<AppId, Option<App>>) {
     let mut files = BTreeMap::new();
     let mut apps = BTreeMap::new();
     for op in ops {

@@ -37,55 +37,42 @@ impl Host<'_> {
 }
 
 /// A step that failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StepError {
     /// The object that the step was for, in words.
     pub object: String,
-    /// The command, or the line of its input, that failed.
+    /// The command, or the line of its input, that failed; empty where the reason says it all.
     pub command: String,
     /// The line of a batch that failed, as it was sent.
-    pub line: Option<String>,
+    pub line: Option<Box<str>>,
     /// The tool's or the kernel's own words.
     pub reason: String,
+    /// What the operator can do, where the step knows.
+    pub hint: Option<Box<str>>,
     /// The command was ended by a signal to vpcctl, not by a failure.
     pub interrupted: bool,
 }
 
 impl StepError {
+    /// A failure of `command`, for `object`.
+    pub fn new(object: impl Into<String>, command: impl Into<String>, reason: impl Into<String>) -> Self {
+        StepError { object: object.into(), command: command.into(), reason: reason.into(), ..StepError::default() }
+    }
+
     /// A failure of a whole call.
     pub fn of_call(call: &Call, reason: impl Into<String>) -> Self {
-        StepError {
-            object: call
-                .input
-                .first()
-                .map(|line| line.object.describe())
-                .unwrap_or_else(|| format!("namespace `{}`", call.place)),
-            command: crate::plan::script::command_line(call),
-            line: None,
-            reason: reason.into(),
-            interrupted: false,
-        }
+        let of_place = || format!("namespace `{}`", call.place);
+        let object = call.input.first().map_or_else(of_place, |line| line.object.describe());
+        StepError::new(object, crate::plan::script::command_line(call), reason)
     }
 
     /// A place that can't be entered.
     pub fn of_place(place: &Place, error: &std::io::Error) -> Self {
-        StepError {
-            object: format!("namespace `{place}`"),
-            command: format!("enter {place}"),
-            line: None,
-            reason: error.to_string(),
-            interrupted: false,
-        }
+        StepError::new(format!("namespace `{place}`"), format!("enter {place}"), error.to_string())
     }
 
     /// The end by a signal, between two steps.
     pub fn interrupted() -> Self {
-        StepError {
-            object: String::new(),
-            command: String::new(),
-            line: None,
-            reason: "interrupted by a signal".into(),
-            interrupted: true,
-        }
+        StepError { interrupted: true, ..StepError::new("", "", "interrupted by a signal") }
     }
 }

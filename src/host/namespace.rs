@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{StatFs, fstatfs};
@@ -40,6 +41,11 @@ pub fn is_stale(netns: &Netns) -> bool {
 /// Does the host have an interface of this name?
 pub fn has_link(name: &str) -> bool {
     Path::new("/proc/sys/net/ipv4/conf").join(name).exists()
+}
+
+/// The namespace's number, by which the processes in it are known.
+pub fn inode(netns: &Netns) -> Option<u64> {
+    open(netns).and_then(|file| file.metadata()).ok().map(|metadata| metadata.ino())
 }
 
 /// Opens the namespace.

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
+use crate::app::process;
 use crate::host::namespace;
 use crate::model::kernel_names::Netns;
 
@@ -32,17 +32,15 @@ pub struct Ends {
 ///
 /// vpcctl itself is never among them: where it was started inside of such a namespace it is among those that stay.
 pub fn end(namespaces: &[Netns]) -> Ends {
-    let mut inodes: BTreeSet<u64> = namespaces.iter().filter_map(inode).collect();
+    let mut inodes: BTreeSet<u64> = namespaces.iter().filter_map(namespace::inode).collect();
     // Somebody may have given a name of ours to the host's own namespace.
     for host in ["/proc/self/ns/net", "/proc/1/ns/net"] {
         inodes.retain(|inode| fs::metadata(host).map_or(true, |metadata| metadata.ino() != *inode));
     }
     let (own, others): (Vec<_>, Vec<_>) = residents(&inodes).into_iter().partition(|process| process.pid == getpid());
-    let all: Vec<String> = others.iter().map(Process::describe).collect();
-    send(&others, Signal::TERM);
-    let stubborn = wait(others, GRACE);
-    send(&stubborn, Signal::KILL);
-    let staying: Vec<String> = wait(stubborn, KILL_WAIT).iter().chain(&own).map(Process::describe).collect();
+    let (all, handles): (Vec<String>, Vec<OwnedFd>) = others.into_iter().map(|p| (p.describe(), p.fd)).unzip();
+    let staying = process::end(&handles, GRACE, KILL_WAIT).into_iter().map(|index| all[index].clone());
+    let staying: Vec<String> = staying.chain(own.iter().map(Process::describe)).collect();
     let ended = all.into_iter().filter(|process| !staying.contains(process)).collect();
     Ends { ended, staying }
 }
@@ -58,10 +56,6 @@ impl Process {
     fn describe(&self) -> String {
         format!("{} ({})", self.name, self.pid.as_raw_nonzero())
     }
-}
-
-fn inode(netns: &Netns) -> Option<u64> {
-    namespace::open(netns).and_then(|file| file.metadata()).ok().map(|metadata| metadata.ino())
 }
 
 /// The processes whose namespace is one of these. The pidfd is opened first and the namespace read after, so that both are of
@@ -84,30 +78,4 @@ fn resident(pid: Pid, inodes: &BTreeSet<u64>) -> Option<Process> {
 fn lives_in(pid: Pid, inodes: &BTreeSet<u64>) -> bool {
     let netns = fs::metadata(format!("/proc/{}/ns/net", pid.as_raw_nonzero()));
     netns.is_ok_and(|metadata| inodes.contains(&metadata.ino()))
-}
-
-fn send(processes: &[Process], signal: Signal) {
-    for process in processes {
-        if let Err(error) = pidfd_send_signal(&process.fd, signal) {
-            tracing::debug!("signal to {}: {error}", process.describe());
-        }
-    }
-}
-
-/// Waits until the processes have ended or `limit` is over; those that have not.
-fn wait(mut processes: Vec<Process>, limit: Duration) -> Vec<Process> {
-    let deadline = Instant::now() + limit;
-    while !processes.is_empty() {
-        let Some(left) = deadline.checked_duration_since(Instant::now()) else {
-            break;
-        };
-        let mut polled: Vec<PollFd<'_>> = processes.iter().map(|p| PollFd::new(&p.fd, PollFlags::IN)).collect();
-        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-        if poll(&mut polled, Some(&timeout)).is_err() {
-            continue;
-        }
-        let mut ended = polled.iter().map(|fd| !fd.revents().is_empty()).collect::<Vec<_>>().into_iter();
-        processes.retain(|_| !ended.next().unwrap_or(false));
-    }
-    processes
 }

@@ -136,7 +136,7 @@ fn failed(call: &Call, output: &Output) -> StepError {
     if let Some(line) = line {
         let single = Call { input: vec![line.clone()], ..call.clone() };
         error.object = line.object.describe();
-        error.line = Some(line.text.clone());
+        error.line = Some(line.text.as_str().into());
         error.command = match call.program {
             Program::Ip | Program::Bridge | Program::Ipset => {
                 script::call_lines(&single).into_iter().map(|(_, line)| line).collect()

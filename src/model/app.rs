@@ -35,7 +35,10 @@ impl App {
 
     /// What runs, in a word or two.
     pub fn name(&self) -> String {
-        if self.command.is_empty() { "built-in web server".into() } else { self.command.join(" ") }
+        if self.command.is_empty() {
+            return "built-in web server".into();
+        }
+        self.command.join(" ").replace(char::is_control, " ")
     }
 }
 

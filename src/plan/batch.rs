@@ -197,7 +197,12 @@ pub fn unmaking(ops: &[Op]) -> Steps {
     let stop = (!stops.is_empty()).then_some(Step::Stop(stops));
     let end = (!doomed.is_empty()).then_some(Step::EndProcesses(doomed));
     let places = by_place.lines.into_iter().map(|(place, lines)| lines.unmaking(&place)).collect();
-    Steps { first: stop.into_iter().chain(end).collect(), places, apps: vec![], last: ip_batch(&Place::Host, links).into_iter().collect() }
+    Steps {
+        first: stop.into_iter().chain(end).collect(),
+        places,
+        apps: vec![],
+        last: ip_batch(&Place::Host, links).into_iter().collect(),
+    }
 }
 
 #[derive(Default)]

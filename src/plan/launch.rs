@@ -75,7 +75,8 @@ impl Launch {
 
 /// The apps of all instances.
 pub fn all(state: &State) -> impl Iterator<Item = Launch> {
-    let subnets = state.vpcs.iter().flat_map(|(vpc, found)| found.subnets.iter().map(move |(name, of)| (vpc, name, of)));
+    let subnets =
+        state.vpcs.iter().flat_map(|(vpc, found)| found.subnets.iter().map(move |(name, of)| (vpc, name, of)));
     subnets.flat_map(|(vpc, name, subnet)| {
         let instances = subnet.all_instances();
         instances.flat_map(move |(instance, address, _)| of_instance(vpc, name, subnet, instance, address))

@@ -1,10 +1,10 @@
 //! A plan as a shell script: plain `ip` and `iptables` lines which, piped into `sh -e`, do what the plan does.
 
 use crate::plan::Plan;
-use crate::plan::resolver::FILE_MARK;
 use crate::plan::batch::{self, Call, Program, Step, Write};
 use crate::plan::launch::{AppId, Launch};
 use crate::plan::line::{ConfigFile, Leftover, Place, Setting};
+use crate::plan::resolver::FILE_MARK;
 
 /// The script for a plan, with a comment for each object that the lines are for.
 pub fn script(plan: &Plan) -> String {

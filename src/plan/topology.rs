@@ -197,9 +197,8 @@ fn resolvers(name: &VpcName, vpc: &Vpc) -> Vec<Op> {
     let Some(nat) = vpc.nat.as_ref().filter(|nat| !nat.nameservers.addresses().is_empty()) else {
         return Vec::new();
     };
-    let instances = vpc.natted().flat_map(|(subnet, found)| {
-        found.all_instances().map(move |(instance, ..)| (subnet, instance))
-    });
+    let instances =
+        vpc.natted().flat_map(|(subnet, found)| found.all_instances().map(move |(instance, ..)| (subnet, instance)));
     let resolver = |(subnet, instance): (&Name, Option<&Name>)| {
         let netns = names::instance(name, subnet, instance);
         let owner = Owner::instance(name, subnet, instance);

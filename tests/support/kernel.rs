@@ -2,11 +2,16 @@
 //! at the level of objects, and refuses what the real one refuses. What it knows was read off Linux 6.18.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
+use vpcctl::model::app::App;
 use vpcctl::plan::Plan;
 use vpcctl::plan::batch::{self, Call, Program, Step, Steps, Write};
+use vpcctl::plan::launch::{AppId, Launch};
+use vpcctl::plan::line::ConfigFile;
 use vpcctl::plan::observed::{Observed, Questions, Seen, questions};
 use vpcctl::plan::op::{Object, Op};
+use vpcctl::plan::resolver;
 
 use crate::links::{Links, Mischief};
 use crate::netfilter::{Netfilter, is_unused as netfilter_is_unused};
@@ -24,6 +29,10 @@ pub struct Kernel {
     pub places: BTreeMap<String, Net>,
     /// Namespaces of which only the file is left.
     pub stale: BTreeSet<String>,
+    /// What was written for namespaces.
+    pub files: BTreeMap<PathBuf, String>,
+    /// The records of apps; nothing for one that has ended.
+    pub apps: BTreeMap<AppId, Option<App>>,
     /// Does a new namespace have `net/bridge/bridge-nf-call-*`?
     pub has_bridge_netfilter: bool,
 }
@@ -64,7 +73,17 @@ impl Kernel {
     /// A machine with nothing but the host's loopback.
     pub fn new() -> Self {
         let host = Net { links: Links::new(), ..Net::default() };
-        Kernel { places: [(HOST.into(), host)].into(), stale: BTreeSet::new(), has_bridge_netfilter: true }
+        Kernel { places: [(HOST.into(), host)].into(), has_bridge_netfilter: true, ..Kernel::empty() }
+    }
+
+    fn empty() -> Self {
+        Kernel {
+            places: BTreeMap::new(),
+            stale: BTreeSet::new(),
+            files: BTreeMap::new(),
+            apps: BTreeMap::new(),
+            has_bridge_netfilter: false,
+        }
     }
 
     /// The place, which has to be there.
@@ -81,7 +100,13 @@ impl Kernel {
     pub fn run(&mut self, steps: &Steps, fuse: &mut Fuse) -> Outcome {
         let turn = fuse.turn % steps.places.len().max(1);
         let places = steps.places[turn..].iter().chain(&steps.places[..turn]).flatten();
-        steps.first.iter().chain(places).chain(&steps.last).try_for_each(|step| self.step(step, fuse))
+        steps
+            .first
+            .iter()
+            .chain(places)
+            .chain(&steps.apps)
+            .chain(&steps.last)
+            .try_for_each(|step| self.step(step, fuse))
     }
 
     fn step(&mut self, step: &Step, fuse: &mut Fuse) -> Outcome {
@@ -90,7 +115,21 @@ impl Kernel {
             Step::Write(place, writes) => {
                 writes.iter().try_for_each(|write| fuse.burn().and_then(|()| self.write(&place.to_string(), write)))
             }
-            Step::EndProcesses(_) => Ok(()),
+            Step::EndProcesses(namespaces) => {
+                namespaces.iter().for_each(|netns| self.end_apps_in(netns.as_str()));
+                Ok(())
+            }
+            Step::Files(files) => files.iter().try_for_each(|file| {
+                fuse.burn()?;
+                self.write_file(file);
+                Ok(())
+            }),
+            Step::Start(launch) => fuse.burn().and_then(|()| self.start(launch)),
+            Step::Stop(ids) => ids.iter().try_for_each(|id| {
+                fuse.burn()?;
+                self.apps.remove(id);
+                Ok(())
+            }),
             Step::Clean(leftovers) => {
                 fuse.burn()?;
                 let netfilter = &mut self.net_mut(HOST)?.netfilter;
@@ -98,6 +137,30 @@ impl Kernel {
                 Ok(())
             }
         }
+    }
+
+    /// What was running there runs on somewhere else, or not at all.
+    fn end_apps_in(&mut self, netns: &str) {
+        self.apps.iter_mut().filter(|(id, _)| id.netns.as_str() == netns).for_each(|(_, app)| *app = None);
+    }
+
+    fn write_file(&mut self, ConfigFile { path, text }: &ConfigFile) {
+        match text {
+            Some(text) => drop(self.files.insert(path.clone(), text.clone())),
+            None => drop(self.files.remove(path)),
+        }
+    }
+
+    /// The namespace is whole: an app's address answers.
+    fn start(&mut self, launch: &Launch) -> Outcome {
+        let id = launch.id();
+        let net = self.places.get(id.netns.as_str()).ok_or_else(|| format!("no namespace {}", id.netns))?;
+        let low_ports = net.settings.get("net/ipv4/ip_unprivileged_port_start").map(String::as_str);
+        if low_ports != Some("0") && launch.port.get() < 1024 {
+            return Err(format!("port {}: Permission denied", launch.port));
+        }
+        self.apps.insert(id, Some(launch.app.clone()));
+        Ok(())
     }
 
     fn call(&mut self, call: &Call, fuse: &mut Fuse) -> Outcome {
@@ -122,7 +185,13 @@ impl Kernel {
         let words: Vec<&str> = text.split(' ').collect();
         match (program, words.as_slice()) {
             (Program::Ip, ["netns", "add", name]) => self.add_namespace(name),
-            (Program::Ip, ["netns", "del", name]) => self.delete_namespace(name),
+            (Program::Ip, ["netns", "del", name]) => {
+                let keeps_it = self.apps.iter().find(|(id, app)| id.netns.as_str() == *name && app.is_some());
+                match keeps_it {
+                    Some((id, _)) => Err(format!("the app on port {} would live on in it", id.port)),
+                    None => self.delete_namespace(name),
+                }
+            }
             (Program::Ip, ["link", "add", rest @ ..]) => self.add_link(place, rest),
             (Program::Ip, ["link", "del", "dev", name]) => self.delete_link(place, name),
             (Program::Ip, ["link", "del", "group", group]) => self.delete_group(place, group),
@@ -277,7 +346,9 @@ impl Kernel {
             let lines: Vec<String> = texts.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
             lines.into_iter().chain(settings).map(|line| format!("{place}: {line}")).collect()
         };
-        self.places.iter().flat_map(of_place).collect()
+        let files = self.files.iter().map(|(path, text)| format!("{}: {text:?}", path.display()));
+        let apps = self.apps.iter().map(|(id, app)| format!("{}: {app:?}", id.file_stem()));
+        self.places.iter().flat_map(of_place).chain(files).chain(apps).collect()
     }
 
     /// Answers what has to be asked to compare these ops, and no more.
@@ -293,7 +364,17 @@ impl Kernel {
             _ => None,
         });
         let stale = namespaces.filter(|netns| self.stale.contains(netns.as_str())).cloned().collect();
-        Observed { places, stale }
+        let paths = ops.iter().filter_map(|op| match &op.object {
+            Object::Resolver { netns, .. } => Some(resolver::path(netns)),
+            _ => None,
+        });
+        let files = paths.filter_map(|path| Some((path.clone(), self.files.get(&path)?.clone()))).collect();
+        let ids = ops.iter().filter_map(|op| match &op.object {
+            Object::App(launch) => Some(launch.id()),
+            _ => None,
+        });
+        let apps = ids.filter_map(|id| Some((id.clone(), self.apps.get(&id)?.clone()))).collect();
+        Observed { places, stale, files, apps }
     }
 
     fn look(&self, place: &str, questions: &Questions) -> Option<Seen> {
@@ -332,7 +413,8 @@ impl Kernel {
             let ours = ours.filter(|mischief| place != HOST || !mischief.is_policy());
             let settings = net.settings.keys().map(|key| Mischief::Setting(key.clone()));
             choices.extend(ours.chain(settings.filter(|_| place != HOST)).map(|mischief| (place.clone(), mischief)));
-            let whole = [Mischief::Namespace, Mischief::Unmount].map(|mischief| (place.clone(), mischief));
+            let whole = [Mischief::Namespace, Mischief::Unmount, Mischief::Kill, Mischief::Unresolve]
+                .map(|mischief| (place.clone(), mischief));
             let is_ours = net.links.get("lo").is_ok_and(|lo| lo.alias.starts_with("vpcctl:"));
             choices.extend(whole.into_iter().filter(|_| is_ours));
         }
@@ -358,8 +440,20 @@ impl Kernel {
 
     fn commit(&mut self, place: &str, mischief: &Mischief) -> Outcome {
         match mischief {
-            Mischief::Namespace => self.delete_namespace(place),
-            Mischief::Unmount => self.delete_namespace(place).map(|()| self.stale.extend([place.to_owned()])),
+            Mischief::Namespace | Mischief::Unmount => {
+                self.end_apps_in(place);
+                self.delete_namespace(place)?;
+                self.stale.extend((*mischief == Mischief::Unmount).then(|| place.to_owned()));
+                Ok(())
+            }
+            Mischief::Kill => {
+                self.end_apps_in(place);
+                Ok(())
+            }
+            Mischief::Unresolve => {
+                let path = resolver::path(&place.parse().map_err(|_| "no namespace of a VPC")?);
+                self.files.remove(&path).map(|_| ()).ok_or("No such file or directory".into())
+            }
             Mischief::Unlink(name) => self.delete_link(place, name),
             Mischief::Setting(key) => {
                 self.set(place, key, default_value(key));

@@ -69,11 +69,12 @@ pub struct Route {
 }
 
 /// Something done behind vpcctl's back.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "the names say it")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mischief {
     Namespace,
     Unmount,
+    Kill,
+    Unresolve,
     Unlink(String),
     Setting(String),
     Ip(String),

@@ -5,10 +5,12 @@ use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
 use vpcctl::error::Result;
+use vpcctl::model::app::{App, Port};
 use vpcctl::model::cidr::Cidr;
 use vpcctl::model::edit::{self, InstanceSpec, NatSpec, PolicyScope, SubnetSpec, VpcSpec};
 use vpcctl::model::facts::{FirewallFacts, HostFacts, HostLink, HostNetwork};
 use vpcctl::model::name::{IfName, Name, VpcName};
+use vpcctl::model::owner::Target;
 use vpcctl::model::policy::Policy;
 use vpcctl::model::state::{CidrPair, State, SubnetType};
 
@@ -56,6 +58,8 @@ enum Kind {
     AllowCidr,
     ApplyPolicy,
     RemovePolicy,
+    DeployApp,
+    StopApp,
 }
 
 /// Up to `most` edits.
@@ -75,6 +79,8 @@ pub fn edits(most: usize) -> impl Strategy<Value = Vec<Edit>> {
         2 => Just(AllowCidr),
         3 => Just(ApplyPolicy),
         1 => Just(RemovePolicy),
+        3 => Just(DeployApp),
+        1 => Just(StopApp),
     ];
     let edit = (kinds, any::<[u8; 5]>()).prop_map(|(kind, pick)| Edit { kind, pick });
     prop::collection::vec(edit, 1..most)
@@ -113,6 +119,9 @@ pub fn session() -> Vec<Edit> {
         (AddSubnet, [4, 1, 200, 1, 1]),
         (Peer, [4, 0, 0, 0, 0]),
         (RemovePolicy, [0, 0, 0, 0, 0]),
+        (DeployApp, [3, 2, 1, 0, 0]),
+        (DeployApp, [0, 0, 1, 0, 1]),
+        (StopApp, [3, 2, 1, 0, 0]),
         (DisableNat, [3, 0, 0, 1, 0]),
         (DeleteSubnet, [4, 1, 0, 0, 0]),
         (Unpeer, [0, 0, 0, 4, 0]),
@@ -149,7 +158,11 @@ impl Edit {
             Kind::DeleteInstance => edit::delete_instance(state, &vpc, &subnet, &instance_name(third)),
             Kind::EnableNat => {
                 let wan = third.is_multiple_of(3).then(|| self.wan());
-                edit::enable_nat(state, &NatSpec { vpc, subnet: optional, wan, pool: pool(fifth) }, facts)
+                edit::enable_nat(
+                    state,
+                    &NatSpec { vpc, subnet: optional, wan, nameservers: vec![], pool: pool(fifth) },
+                    facts,
+                )
             }
             Kind::DisableNat => edit::disable_nat(state, &vpc, optional.as_ref()),
             Kind::Peer => edit::peer(state, &vpc, &other, pool(fifth)),
@@ -157,6 +170,8 @@ impl Edit {
             Kind::AllowCidr => edit::allow_cidr(state, self.pair(state, &other)?, None),
             Kind::ApplyPolicy => edit::apply_policy(state, &self.scope(), policy(fifth)),
             Kind::RemovePolicy => edit::remove_policy(state, &self.scope()),
+            Kind::DeployApp => edit::deploy_app(state, &self.target(), port(fifth), &app(fifth)),
+            Kind::StopApp => edit::stop_app(state, &self.target(), optional.map(|_| port(fifth))),
         }
     }
 
@@ -206,6 +221,11 @@ impl Edit {
         Ok(CidrPair { src: part(&self.vpc(), self.pick[1])?, dst: part(other, self.pick[4])? })
     }
 
+    fn target(&self) -> Target {
+        let PolicyScope { vpc, subnet, instance } = self.scope();
+        Target { vpc, subnet: Some(subnet), instance }
+    }
+
     fn scope(&self) -> PolicyScope {
         let instance = self.pick[2].is_multiple_of(2).then(|| instance_name(self.pick[3]));
         PolicyScope { vpc: self.vpc(), subnet: self.subnet(), instance }
@@ -218,6 +238,21 @@ fn vpc_name(choice: u8) -> VpcName {
 
 fn instance_name(choice: u8) -> Name {
     INSTANCES[usize::from(choice) % INSTANCES.len()].parse().unwrap()
+}
+
+fn port(choice: u8) -> Port {
+    [80, 8080][usize::from(choice) % 2].try_into().unwrap()
+}
+
+/// The built-in web server, or a program with odd arguments.
+fn app(choice: u8) -> App {
+    let command: &[&str] = if choice.is_multiple_of(3) { &[] } else { &["/bin/echo", "it's $HOME\n", "-", ""] };
+    App {
+        command: command.iter().map(|word| word.to_string()).collect(),
+        user: "nobody".parse().unwrap(),
+        directory: "/".into(),
+        wait: 10,
+    }
 }
 
 fn pool(choice: u8) -> Cidr {
@@ -256,6 +291,7 @@ pub fn plain_facts() -> HostFacts {
         default_wan: Some("eth0".parse().unwrap()),
         links: BTreeMap::from([("eth0".parse().unwrap(), link(1500)), ("eth1".parse().unwrap(), link(1400))]),
         networks: vec![network("198.51.100.0/24", "address on eth0"), network("192.0.2.0/24", "address on eth1")],
+        nameservers: vec![Ipv4Addr::new(203, 0, 113, 53)],
         firewall: FirewallFacts::default(),
     }
 }
