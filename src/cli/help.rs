@@ -49,7 +49,8 @@ const WIDTHS: (u16, u16) = (80, 100);
 
 /// The command with its help in groups.
 pub fn with_groups(command: Command) -> Command {
-    let text = groups(&command, width()) + "\n" + &rest(&command);
+    let width = width();
+    let text = groups(&command, width) + "\n" + &rest(&command, width);
     command.help_template("{about-with-newline}\n{usage-heading} {usage}\n\n{before-help}").before_help(text)
 }
 
@@ -78,8 +79,12 @@ fn row(line: &str, about: &str, width: usize) -> String {
     let literal = style::LITERAL;
     let (name, arguments) = line.split_at(name(line).len());
     let first = format!("  {literal}{name}{literal:#}{arguments:<pad$}", pad = COLUMN - 2 - name.len());
-    let next = format!("\n{:COLUMN$}", "");
-    format!("{first}{}\n", wrap(about, width - COLUMN).join(&next))
+    format!("{first}{}\n", hanging(about, COLUMN, width))
+}
+
+/// Text that begins at a column, and goes on there in the next line where it is too long.
+fn hanging(text: &str, column: usize, width: usize) -> String {
+    wrap(text, width - column).join(&format!("\n{:column$}", ""))
 }
 
 /// Words, as many to a line as fit.
@@ -107,15 +112,17 @@ fn about(command: &Command) -> String {
 }
 
 /// Options, exit codes and variables.
-fn rest(command: &Command) -> String {
+fn rest(command: &Command, width: usize) -> String {
     let heading = style::HEADING;
     let mut text = format!("{heading}Options of every command:{heading:#}\n");
-    command.get_arguments().map(option).for_each(|(flags, what)| text += &option_row(&flags, &what));
-    text += &option_row("-h, --help", "Print this, or a command's own help");
-    text += &option_row("-V, --version", "Print the version");
-    let _ = write!(text, "\n{heading}Exit codes:{heading:#}\n{:>5}  {}: {}\n", 0, DONE.0, DONE.1);
-    for kind in Kind::ALL {
-        let _ = writeln!(text, "{:>5}  {}: {}", kind.exit_code(), kind.name(), kind.describe());
+    let mut row = |flags: &str, what: &str| text += &option_row(flags, what, width);
+    command.get_arguments().map(option).for_each(|(flags, what)| row(&flags, &what));
+    row("-h, --help", "Print this, or a command's own help");
+    row("-V, --version", "Print the version");
+    let _ = writeln!(text, "\n{heading}Exit codes:{heading:#}");
+    let kinds = Kind::ALL.map(|kind| (kind.exit_code(), (kind.name(), kind.describe())));
+    for (code, (name, meaning)) in [(0, DONE)].into_iter().chain(kinds) {
+        let _ = writeln!(text, "{code:>5}  {}", hanging(&format!("{name}: {meaning}"), 7, width));
     }
     let _ = write!(text, "\n{heading}Environment:{heading:#}\n");
     for (variable, what) in variables(command) {
@@ -124,9 +131,9 @@ fn rest(command: &Command) -> String {
     text
 }
 
-fn option_row(flags: &str, what: &str) -> String {
+fn option_row(flags: &str, what: &str, width: usize) -> String {
     let literal = style::LITERAL;
-    format!("  {literal}{flags:<28}{literal:#}{what}\n")
+    format!("  {literal}{flags:<28}{literal:#}{}\n", hanging(what, 30, width))
 }
 
 /// An option as it is written, and what it does.
@@ -199,7 +206,8 @@ mod tests {
     fn it_fits_the_terminal() {
         let command = Cli::command();
         for width in [80, 100] {
-            let text = anstream::adapter::strip_str(&groups(&command, width)).to_string();
+            let text = groups(&command, width) + &rest(&command, width);
+            let text = anstream::adapter::strip_str(&text).to_string();
             let longest = text.lines().max_by_key(|line| line.chars().count()).unwrap();
             assert!(longest.chars().count() <= width, "{longest}");
         }

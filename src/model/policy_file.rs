@@ -395,7 +395,7 @@ read_as_text! {
 /// `FILE:LINE:COLUMN: PATH: MESSAGE`.
 fn located(file: &str, error: serde_path_to_error::Error<serde_json::Error>) -> Failure {
     let path = error.path().to_string();
-    let path = if path == "." { String::new() } else { format!("{path}: ") };
+    let path = if path == "." || path == "?" { String::new() } else { format!("{path}: ") };
     place(file, &path, error.inner())
 }
 
