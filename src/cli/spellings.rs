@@ -51,7 +51,14 @@ const PAIR_FLAGS: [&str; 3] = ["vpc1", "vpc2", "bridge-a"];
 /// Gives a command's flags, and those of its subcommands, their other names.
 pub fn with_flags(command: Command) -> Command {
     let name = command.get_name().to_owned();
-    let taken: Vec<String> = command.get_arguments().filter_map(Arg::get_long).map(str::to_owned).collect();
+    let own = |arg: &Arg| {
+        arg.get_long()
+            .into_iter()
+            .chain(arg.get_all_aliases().unwrap_or_default())
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let taken: Vec<String> = command.get_arguments().flat_map(own).collect();
     let aliases = |arg: &Arg| {
         let long = arg.get_long().unwrap_or_default().to_owned();
         let fits = |of: &[&str], flag: &str| flag == long && (of.is_empty() || of.contains(&&*name));
