@@ -1,17 +1,27 @@
 //! The command line: what is common to all commands, and the list of them.
 
+pub mod early;
+pub mod help;
+pub mod refusal;
+pub mod spellings;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::Styles;
+use clap::builder::styling::AnsiColor;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands;
 use crate::store;
-use crate::ui::Format;
+use crate::ui::{Format, style};
 
-/// Virtual private clouds on one Linux host, built from network namespaces, bridges, routes and iptables.
+/// Virtual private clouds on one Linux host, from network namespaces, bridges, routes and iptables.
 #[derive(Debug, Parser)]
-#[command(name = "vpcctl", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "vpcctl", version, max_term_width = 100)]
 pub struct Cli {
     /// What is common to all commands.
     #[command(flatten)]
@@ -21,19 +31,27 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  vpcctl sandbox                                 try everything without root, in a private machine
-  vpcctl create-vpc vpc1 10.0.0.0/16             a VPC
-  vpcctl add-subnet vpc1 public 10.0.1.0/24 --type public
-  vpcctl add-subnet vpc1 private 10.0.2.0/24     two subnets, each with its first instance
-  vpcctl enable-nat vpc1                         internet access for the public one
-  vpcctl exec vpc1/public -- ping -c 3 10.0.2.2  a command in an instance
-  vpcctl inspect vpc1                            what there is, and whether the kernel has it
-  vpcctl delete-vpc vpc1                         all of it gone
+/// The whole command line with every accepted spelling, its help and its colours.
+pub fn command(color: ColorChoice) -> clap::Command {
+    let styles = Styles::styled()
+        .header(style::HEADING)
+        .usage(style::HEADING)
+        .error(style::ERROR)
+        .valid(style::HINT)
+        .invalid(AnsiColor::Yellow.on_default());
+    help::with_groups(spellings::with_flags(Cli::command().styles(styles).color(color)))
+}
 
-Exit codes: 0 done, 1 failed and undone, 2 bad input, 3 not found, 4 conflict, 5 no privilege,
-6 the host lacks something, 7 busy, 8 state file, 9 drift, 130 interrupted.";
+/// Reads a command line, in whatever spelling: the program's name, then what follows it.
+pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let mut command = command(early::color(&words));
+    let words = spellings::canonical(words, &spellings::Options::of(&command));
+    let matches =
+        command.try_get_matches_from_mut(words).map_err(|error| spellings::with_meant(error, &Cli::command()))?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    cli.globals.settle_talk(&matches, &mut command)?;
+    Ok(cli)
+}
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
@@ -51,7 +69,7 @@ pub struct Globals {
     /// Print nothing but data and errors
     #[arg(short, long, global = true, env = "VPCCTL_QUIET", value_parser = clap::builder::FalseyValueParser::new(), hide_env_values = true)]
     pub quiet: bool,
-    /// How data is printed
+    /// How data and errors are printed: table, json or yaml
     #[arg(
         short,
         long,
@@ -60,12 +78,41 @@ pub struct Globals {
         value_enum,
         default_value_t,
         value_name = "FORMAT",
-        hide_env_values = true
+        hide_env_values = true,
+        hide_possible_values = true
     )]
     pub output: Format,
     /// How many seconds to wait for another vpcctl
     #[arg(long, global = true, env = "VPCCTL_LOCK_TIMEOUT", default_value = "60", value_parser = seconds, value_name = "SECONDS", hide_env_values = true)]
     pub lock_timeout: Duration,
+    /// When to use colours: auto, always or never
+    #[arg(
+        long,
+        global = true,
+        env = "VPCCTL_COLOR",
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        hide_env_values = true,
+        hide_possible_values = true
+    )]
+    pub color: ColorChoice,
+}
+
+impl Globals {
+    /// Asked for both silence and every command: what was typed beats what the environment says.
+    fn settle_talk(&mut self, matches: &ArgMatches, command: &mut clap::Command) -> Result<(), clap::Error> {
+        if !(self.quiet && self.verbose) {
+            return Ok(());
+        }
+        let typed = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        match (typed("quiet"), typed("verbose")) {
+            (true, false) => self.verbose = false,
+            (false, true) => self.quiet = false,
+            _ => return Err(command.error(ErrorKind::ArgumentConflict, "--quiet and --verbose contradict each other")),
+        }
+        Ok(())
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -73,71 +120,47 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
-/// The commands.
+/// The commands, each documented by its arguments: the first line here would hide the rest there.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "a doc comment would stand in for the longer one of the arguments")]
 pub enum Command {
-    /// Create a VPC: a router with a CIDR
     CreateVpc(commands::create_vpc::CreateVpc),
-    /// Delete a VPC with all that is in it
     DeleteVpc(commands::delete_vpc::DeleteVpc),
-    /// Add a subnet and its first instance
     AddSubnet(commands::add_subnet::AddSubnet),
-    /// Delete a subnet with its instances
     DeleteSubnet(commands::delete_subnet::DeleteSubnet),
-    /// Add an instance to a subnet
     AddInstance(commands::add_instance::AddInstance),
-    /// Delete an instance
     DeleteInstance(commands::delete_instance::DeleteInstance),
-    /// Give public subnets internet access
     EnableNat(commands::enable_nat::EnableNat),
-    /// Take internet access away
     DisableNat(commands::disable_nat::DisableNat),
-    /// Connect two VPCs by a routed peering
     Peer(commands::peer::Peer),
-    /// Disconnect two VPCs
     Unpeer(commands::unpeer::Unpeer),
-    /// Narrow a peering to pairs of CIDRs
     AllowCidr(commands::allow_cidr::AllowCidr),
-    /// Put a firewall policy on a subnet or an instance
     ApplyPolicy(commands::apply_policy::ApplyPolicy),
-    /// Take the policy off a subnet or an instance
     RemovePolicy(commands::remove_policy::RemovePolicy),
-    /// List the VPCs
     List(commands::list::List),
-    /// Show everything about VPCs, and whether the kernel has it
     Inspect(commands::inspect::Inspect),
-    /// Run a command in an instance, or in a VPC's router
     Exec(commands::exec::Exec),
-    /// Open a shell in an instance, or in a VPC's router
     Shell(commands::shell::Shell),
-    /// Start a program in an instance, in the background
     DeployApp(commands::deploy_app::DeployApp),
-    /// List the apps that were deployed
     ListApps(commands::list_apps::ListApps),
-    /// Show what an app printed
     Logs(commands::logs::Logs),
-    /// Stop an instance's apps
     StopApp(commands::stop_app::StopApp),
-    /// Make everything again that the kernel lacks, as after a reboot
     Restore(commands::restore::Restore),
-    /// The start of an app
     #[command(hide = true)]
     RunApp(commands::run_app::RunApp),
-    /// An app's supervisor
     #[command(hide = true)]
     SuperviseApp(commands::run_app::RunApp),
-    /// An app before it is itself
     #[command(hide = true)]
     InitApp(commands::run_app::RunApp),
-    /// The end of an app
     #[command(hide = true)]
     EndApp(commands::run_app::EndApp),
-    /// Run a command, or a shell, in a private machine with an internet of its own: no root needed
     Sandbox(commands::sandbox::Sandbox),
-    /// The first process of a sandbox
+    #[command(hide = true)]
+    AllowIntraVpc(commands::always_so::AllowIntraVpc),
+    #[command(hide = true)]
+    IsolateVpcs(commands::always_so::IsolateVpcs),
     #[command(hide = true)]
     SandboxInit(commands::sandbox::SandboxInit),
-    /// The internet of a sandbox
     #[command(hide = true)]
     SandboxInternet(commands::sandbox::SandboxInternet),
 }

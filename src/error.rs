@@ -28,7 +28,87 @@ pub enum Kind {
     Interrupted = 130,
 }
 
+/// What an exit code of 0 says: its name and its meaning.
+pub const DONE: (&str, &str) = ("done", "it is as you asked, whether or not something had to change");
+
 impl Kind {
+    /// Every kind, in the order of the exit codes.
+    pub const ALL: [Kind; 10] = [
+        Kind::Failed,
+        Kind::Usage,
+        Kind::NotFound,
+        Kind::Conflict,
+        Kind::Privilege,
+        Kind::Host,
+        Kind::Busy,
+        Kind::State,
+        Kind::Drift,
+        Kind::Interrupted,
+    ];
+
+    /// Its name in JSON and in documents: stable.
+    pub fn name(self) -> &'static str {
+        self.words().0
+    }
+
+    /// What it means, in words.
+    pub fn describe(self) -> &'static str {
+        self.words().1
+    }
+
+    /// What the operator can do where the failure itself doesn't say.
+    pub fn advice(self) -> &'static str {
+        self.words().2
+    }
+
+    /// Name, meaning, advice.
+    fn words(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Kind::Failed => (
+                "failed",
+                "a tool of the kernel's failed; what the command had done is undone",
+                "`vpcctl inspect` shows what the kernel has; -v shows each command",
+            ),
+            Kind::Usage => (
+                "usage",
+                "the command line or a file says what vpcctl refuses",
+                "`vpcctl help` shows each command with an example",
+            ),
+            Kind::NotFound => (
+                "not-found",
+                "there is no such VPC, subnet, instance or peering",
+                "`vpcctl inspect` shows what there is",
+            ),
+            Kind::Conflict => {
+                ("conflict", "the name or the addresses are taken", "`vpcctl inspect` shows what is taken")
+            }
+            Kind::Privilege => {
+                ("privilege", "run it as root, or in a sandbox", "run it with sudo, or try it without: vpcctl sandbox")
+            }
+            Kind::Host => (
+                "host",
+                "the host lacks a tool, a kernel feature or an interface",
+                "the README's requirements list what the host needs",
+            ),
+            Kind::Busy => ("busy", "another vpcctl holds the lock", "try again; --lock-timeout waits longer"),
+            Kind::State => (
+                "state",
+                "the state file can't be read or written",
+                "--state-dir or VPCCTL_STATE_DIR names another directory",
+            ),
+            Kind::Drift => (
+                "drift",
+                "the kernel doesn't have what the state says",
+                "`vpcctl inspect` names it; repeating the command that made it mends it",
+            ),
+            Kind::Interrupted => (
+                "interrupted",
+                "a signal ended the command; what it had done is undone",
+                "what the command had done is undone: run it again",
+            ),
+        }
+    }
+
     /// The process's exit code for this kind.
     pub fn exit_code(self) -> u8 {
         self as u8
@@ -42,12 +122,12 @@ pub struct Failure {
     pub kind: Kind,
     /// One line that names the object and the value.
     pub message: String,
-    /// What the operator can do, if there is something to say.
+    /// What the operator can do, where there is more to say than its kind's advice.
     pub hint: Option<String>,
 }
 
 impl Failure {
-    /// A failure without a hint.
+    /// A failure; its hint is its kind's advice until [`Failure::hint`] gives a better one.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Failure { kind, message: message.into(), hint: None }
     }
@@ -65,6 +145,11 @@ impl Failure {
     /// The name or the addresses are taken.
     pub fn conflict(message: impl Into<String>) -> Self {
         Failure::new(Kind::Conflict, message)
+    }
+
+    /// What the operator can do about it: every failure says so.
+    pub fn advice(&self) -> &str {
+        self.hint.as_deref().unwrap_or(self.kind.advice())
     }
 
     /// Adds what the operator can do about it.

@@ -28,26 +28,28 @@ pub mod ui;
 pub mod view;
 pub mod web;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use clap::Parser;
-
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, early, refusal};
 use crate::error::{Failure, Kind};
 use crate::plan::script;
 use crate::session::Session;
 use crate::store::Store;
-use crate::ui::{Format, Ui};
+use crate::ui::{Ui, style};
 
 /// The program: parses the command line, runs the command, reports, and returns the exit code.
 pub fn main() -> ExitCode {
-    let Cli { globals, command } = match Cli::try_parse() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    style::choose(early::color(&words));
+    let Cli { globals, command } = match cli::parse(words.clone()) {
         Ok(cli) => cli,
-        Err(error) => return refuse(&error),
+        Err(error) => return refusal::report(&error, &words),
     };
+    style::choose(globals.color);
     let ui = Ui { format: globals.output, verbose: globals.verbose, quiet: globals.quiet };
     log::init();
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -75,9 +77,9 @@ pub fn main() -> ExitCode {
     );
     match failure {
         None => result.unwrap_or(ExitCode::SUCCESS),
-        Some(Failure { kind, message, hint }) => {
-            ui.error(&message, hint.as_deref());
-            ExitCode::from(kind.exit_code())
+        Some(failure) => {
+            ui.failure(&failure);
+            ExitCode::from(failure.kind.exit_code())
         }
     }
 }
@@ -86,19 +88,6 @@ pub fn main() -> ExitCode {
 fn as_failure(error: &anyhow::Error) -> Failure {
     let unknown = || Failure::new(Kind::Failed, format!("{error:#}"));
     error.downcast_ref::<Failure>().cloned().unwrap_or_else(unknown)
-}
-
-/// A command line that clap refuses. What one of our own types refuses comes with a hint.
-fn refuse(error: &clap::Error) -> ExitCode {
-    let own = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Failure>());
-    match own {
-        Some(Failure { message, hint, .. }) => {
-            Ui { format: Format::Table, verbose: false, quiet: false }.error(message, hint.as_deref());
-        }
-        // A closed terminal is no reason for another exit code.
-        None => drop(error.print()),
-    }
-    ExitCode::from(error.exit_code() as u8)
 }
 
 /// The others start programs that handle signals themselves.

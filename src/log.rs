@@ -29,7 +29,9 @@ pub fn init() {
         .with_level(false)
         .with_span_events(FmtSpan::NONE)
         .with_filter(Targets::new().with_target(ACTION, tracing::Level::INFO));
-    let diagnostics = fmt::layer().with_writer(io::stderr).with_filter(EnvFilter::from_env("VPCCTL_LOG"));
+    let coloured = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
+    let diagnostics =
+        fmt::layer().with_writer(io::stderr).with_ansi(coloured).with_filter(EnvFilter::from_env("VPCCTL_LOG"));
     let wanted = std::env::var_os("VPCCTL_LOG").is_some();
     tracing_subscriber::registry().with(actions).with(wanted.then_some(diagnostics)).init();
 }

@@ -219,10 +219,14 @@ impl Session<'_> {
 
     /// Runs a plan; the part that failed, and why.
     fn run(&self, plan: &Plan, interrupted: &AtomicBool) -> Result<(), (Part, StepError)> {
-        let before = |step: &batch::Step| self.ui.step(step);
-        let note = |text: &str| self.ui.note(text);
-        let host = Host { before: &before, note: &note, interrupted, store: &self.store };
         let parts = batch::steps(plan);
+        let progress = self.ui.progress(parts.iter().map(|(_, steps)| steps.iter().count()).sum());
+        let note = |text: &str| progress.aside(|| self.ui.note(text));
+        let before = |step: &batch::Step| {
+            self.ui.step(step);
+            progress.step(|line| self.ui.done(line));
+        };
+        let host = Host { before: &before, note: &note, interrupted, store: &self.store };
         parts.iter().try_for_each(|(part, steps)| host.apply(steps).map_err(|error| (*part, error)))
     }
 

@@ -1,16 +1,22 @@
-//! Who is talked to, and how: stdout is data, stderr is talk.
+//! Who is talked to, and how: stdout is data, stderr is talk. Where data is JSON or YAML, talk is too.
+
+pub mod progress;
+pub mod style;
 
 use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Context;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::error::{Failure, Kind};
 use crate::log;
 use crate::plan::batch::Step;
 use crate::plan::script;
+use crate::ui::progress::Progress;
+use crate::ui::style::Tone;
+use crate::view::VERSION;
 
 /// How data is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -35,26 +41,60 @@ pub struct Ui {
     pub quiet: bool,
 }
 
+/// What came of a command that changes something, for programs.
+#[derive(Debug, Serialize)]
+struct Change<'a> {
+    version: u32,
+    changed: bool,
+    mended: usize,
+    message: &'a str,
+}
+
+/// What the operator should know besides, for programs.
+#[derive(Debug, Serialize)]
+struct Note<'a> {
+    version: u32,
+    note: &'a str,
+}
+
+/// What went wrong, for programs.
+#[derive(Debug, Serialize)]
+struct Refusal<'a> {
+    version: u32,
+    error: Wrong<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Wrong<'a> {
+    kind: &'static str,
+    code: u8,
+    message: &'a str,
+    hint: &'a str,
+}
+
 impl Ui {
     /// Prints text on stdout. A reader that has seen enough, such as `head`, is no error; a full disk is.
     pub fn data(&self, text: &str) -> Result<(), Failure> {
-        let mut stdout = io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Failure::new(Kind::Host, format!("cannot write to stdout: {error}")))
-            }
-            _ => Ok(()),
-        }
+        written(&mut io::stdout().lock(), text)
     }
 
     /// Prints a value as JSON or YAML, or what `table` makes of it.
     pub fn value<T: Serialize>(&self, value: &T, table: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
         let text = match self.format {
-            Format::Table => table(value),
+            Format::Table => return Ok(written(&mut anstream::stdout().lock(), &table(value))?),
             Format::Json => serde_json::to_string_pretty(value).context("cannot print JSON")? + "\n",
             Format::Yaml => serde_saphyr::to_string(value).context("cannot print YAML")?,
         };
         Ok(self.data(&text)?)
+    }
+
+    /// Says what came of a change; for programs that is data.
+    pub fn change(&self, changed: bool, mended: usize, message: &str) -> anyhow::Result<()> {
+        if self.format == Format::Table {
+            self.done(message);
+            return Ok(());
+        }
+        self.value(&Change { version: VERSION, changed, mended, message }, |_| String::new())
     }
 
     /// Says what was done.
@@ -66,31 +106,43 @@ impl Ui {
 
     /// Says what the operator should know besides.
     pub fn note(&self, text: &str) {
+        let note = style::NOTE;
         if !self.quiet {
-            self.say(&format!("note: {text}"));
+            self.talk(&Note { version: VERSION, note: text }, || format!("{note}note:{note:#} {text}"));
         }
     }
 
     /// Says what went wrong, and what to do about it.
-    pub fn error(&self, message: &str, hint: Option<&str>) {
-        self.say(&format!("error: {message}"));
-        if let Some(hint) = hint {
-            self.say(&format!(" hint: {hint}"));
-        }
+    pub fn failure(&self, failure: &Failure) {
+        let Failure { kind, message, .. } = failure;
+        let hint = failure.advice();
+        let error = Wrong { kind: kind.name(), code: kind.exit_code(), message, hint };
+        let (red, cyan) = (style::ERROR, style::HINT);
+        self.talk(&Refusal { version: VERSION, error }, || {
+            format!("{red}error:{red:#} {message}\n {cyan}hint:{cyan:#} {hint}")
+        });
+    }
+
+    /// Shows how far work of so many steps is, if it takes long.
+    pub fn progress(&self, steps: usize) -> Progress {
+        Progress::new(steps, self.quiet || self.verbose || self.format != Format::Table)
     }
 
     /// Shows a step as the commands that it amounts to, if asked to.
     pub fn step(&self, step: &Step) {
+        let dim = style::COMMAND;
         if self.verbose {
-            let lines: String = script::step_lines(step).iter().map(|(_, line)| format!("+ {line}\n")).collect();
-            self.say(lines.trim_end());
+            // At once: other places' steps run meanwhile.
+            let line = |(_, line): &(_, String)| format!("{dim}+ {line}{dim:#}");
+            self.say(&script::step_lines(step).iter().map(line).collect::<Vec<_>>().join("\n"));
         }
     }
 
     /// Shows a command that is about to run, if asked to.
     pub fn command(&self, line: &str) {
+        let dim = style::COMMAND;
         if self.verbose {
-            self.say(&format!("+ {line}"));
+            self.say(&format!("{dim}+ {line}{dim:#}"));
         }
     }
 
@@ -99,23 +151,82 @@ impl Ui {
         log::open(path);
     }
 
+    /// Talk: a line for people, a line of JSON or a YAML document for programs.
+    fn talk<T: Serialize>(&self, value: &T, words: impl Fn() -> String) {
+        let text = match self.format {
+            Format::Table => words(),
+            Format::Json => serde_json::to_string(value).unwrap_or_else(|_| words()),
+            Format::Yaml => serde_saphyr::to_string(value)
+                .map_or_else(|_| words(), |document| format!("---\n{}", document.trim_end())),
+        };
+        self.say(&text);
+    }
+
     fn say(&self, text: &str) {
-        if let Err(error) = writeln!(io::stderr().lock(), "{text}") {
+        if let Err(error) = writeln!(anstream::stderr().lock(), "{text}") {
             tracing::debug!("stderr: {error}");
         }
     }
 }
 
+fn written(stdout: &mut impl Write, text: &str) -> Result<(), Failure> {
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_write(&error)),
+        _ => Ok(()),
+    }
+}
+
+/// Stdout takes no more.
+pub fn cannot_write(error: &io::Error) -> Failure {
+    Failure::new(Kind::Host, format!("cannot write to stdout: {error}"))
+        .hint("what was to be done is done, but for its output: make room, or send it elsewhere")
+}
+
 /// A table without frames: columns under their headings.
 pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(headings);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    // Colours are in the text whatever it is printed on, and taken out where it is printed.
+    table
+        .enforce_styling()
+        .set_header(headings.iter().map(|heading| Cell::new(heading).add_attribute(Attribute::Bold)));
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.into_iter().map(cell));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
     let lines = table.lines();
-    lines.map(|line| format!("{}\n", line.trim_end())).collect()
+    lines.map(|line| trimmed(&line) + "\n").collect()
+}
+
+/// A line without the spaces at its end, which may stand before the end of a colour.
+fn trimmed(line: &str) -> String {
+    let line = line.trim_end();
+    match line.rfind('\u{1b}').map(|start| line.split_at(start)) {
+        Some((text, end)) if end.ends_with('m') && !end.contains(' ') => trimmed(text) + end,
+        _ => line.to_owned(),
+    }
+}
+
+fn cell(text: String) -> Cell {
+    match style::tone(&text) {
+        Tone::Good => Cell::new(text).fg(Color::DarkGreen),
+        Tone::Bad => Cell::new(text).fg(Color::DarkRed),
+        Tone::Plain => Cell::new(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tables_colours_take_no_room() {
+        let rows = [["vpc1", "ok"], ["a-longer-one", "2 of 9 wrong"]].map(|row| row.map(str::to_owned).to_vec());
+        let coloured = table(&["VPC", "KERNEL"], rows);
+        assert!(coloured.contains("\u{1b}[1mVPC"), "{coloured:?}");
+        let plain = anstream::adapter::strip_str(&coloured).to_string();
+        assert_eq!(plain, "VPC           KERNEL\nvpc1          ok\na-longer-one  2 of 9 wrong\n");
+    }
 }

@@ -18,7 +18,7 @@ use crate::plan::holds::Holding;
 use crate::plan::launch::Launch;
 use crate::plan::observed::Observed;
 use crate::plan::op::Op;
-use crate::ui::table;
+use crate::ui::{style, table};
 
 /// The version of the schema of what is printed as JSON and YAML. Fields may be added within a version.
 pub const VERSION: u32 = 1;
@@ -291,7 +291,7 @@ fn vpc_text(vpc: &InspectedVpc) -> String {
         ["uplink", &uplink.unwrap_or("none".into())],
         ["NAT", &nat.unwrap_or("none".into())],
         ["host access", &host_access],
-        ["kernel", &vpc.kernel.describe()],
+        ["kernel", &style::toned(&vpc.kernel.describe())],
     ];
     let head: String = rows.iter().map(|[label, value]| format!("{label:<13}{value}\n")).collect();
     let instances = vpc.subnets.iter().flat_map(|subnet| subnet.instances.iter().map(move |i| instance_row(subnet, i)));

@@ -235,7 +235,12 @@ fn an_address_that_an_instance_cannot_have_is_refused() {
             add_instance(state, &instance("vpc1", "public", "db", Some("10.0.1.7")))?;
             add_instance(state, &instance("vpc1", "public", "web", Some(address)))
         };
-        refused(edit, kind, &format!("cannot add instance `web`: {address} {why}"), "none");
+        refused(
+            edit,
+            kind,
+            &format!("cannot add instance `web`: {address} {why}"),
+            "leave --address out, and it gets the lowest free one",
+        );
     }
 }
 

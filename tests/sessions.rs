@@ -26,6 +26,11 @@ fn what_there_is_in_three_formats() {
 }
 
 #[test]
+fn help() {
+    replay("help");
+}
+
+#[test]
 fn a_dry_run() {
     replay("dry-run");
 }

@@ -12,7 +12,9 @@ use crate::model::owner::Owner;
 use crate::plan::subject::Subject;
 use crate::session::Session;
 
-/// Adds an instance to a subnet, in the namespace VPC-SUBNET-NAME.
+/// Add an instance to a subnet
+///
+/// It lives in the namespace VPC-SUBNET-NAME, and follows its subnet's policy until it gets one of its own.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  vpcctl add-instance vpc1/public/web2\n  vpcctl add-instance vpc1 public web3 --address 10.0.1.30"
@@ -28,7 +30,7 @@ pub struct AddInstance {
     #[arg(long, value_name = "SUBNET")]
     subnet: Option<Name>,
     /// The instance's name
-    #[arg(long, value_name = "NAME", alias = "instance")]
+    #[arg(long, value_name = "NAME")]
     name: Option<Name>,
     /// Its address [default: the lowest free one]
     #[arg(long, value_name = "ADDRESS")]
@@ -46,7 +48,6 @@ impl AddInstance {
         let address = outcome.new.instance(vpc, subnet, name)?.address;
         let what = format!("instance {vpc}/{subnet}/{name} {address}");
         let netns = kernel_names::instance(vpc, subnet, Some(name));
-        report(session, &outcome, &format!("added {what} in namespace {netns}"), &format!("{what} exists"));
-        Ok(())
+        report(session, &outcome, &format!("added {what} in namespace {netns}"), &format!("{what} exists"))
     }
 }

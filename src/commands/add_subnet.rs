@@ -13,7 +13,9 @@ use crate::model::state::SubnetType;
 use crate::plan::subject::Subject;
 use crate::session::Session;
 
-/// Adds a subnet: its gateway gets the first address, its first instance, in the namespace VPC-SUBNET, the second.
+/// Add a subnet and its first instance
+///
+/// The gateway gets the first address, the first instance, in the namespace VPC-SUBNET, the second.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vpcctl add-subnet vpc1 public 10.0.1.0/24 --type public
@@ -27,7 +29,7 @@ pub struct AddSubnet {
     #[arg(long, value_name = "VPC")]
     vpc: Option<VpcName>,
     /// The subnet's name
-    #[arg(long, value_name = "NAME", alias = "subnet")]
+    #[arg(long, value_name = "NAME")]
     name: Option<Name>,
     /// Its addresses, inside the VPC's, a /30 or larger
     #[arg(long, value_name = "CIDR")]
@@ -63,7 +65,6 @@ impl AddSubnet {
         let address = outcome.new.subnet(vpc, name)?.first_address();
         let netns = kernel_names::instance(vpc, name, None);
         let done = format!("added {what}, first instance {address} in namespace {netns}");
-        report(session, &outcome, &done, &format!("{what} exists"));
-        Ok(())
+        report(session, &outcome, &done, &format!("{what} exists"))
     }
 }

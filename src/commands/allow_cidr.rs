@@ -11,8 +11,10 @@ use crate::model::state::CidrPair;
 use crate::plan::subject::Subject;
 use crate::session::Session;
 
-/// Narrows a peering: from the first pair on, only connections from a listed source to its destination pass, and their
-/// replies. `unpeer` and `peer` open it wholly again.
+/// Narrow a peering to pairs of CIDRs
+///
+/// From the first pair on, only connections from a listed source to its destination pass, and their replies. `unpeer` and
+/// `peer` open it wholly again.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  vpcctl allow-cidr --src 10.0.1.0/24 --dst 10.1.1.0/24")]
 pub struct AllowCidr {
@@ -40,7 +42,6 @@ impl AllowCidr {
         let (pair, between) = (CidrPair { src: self.src, dst: self.dst }, self.between()?);
         let outcome = session.change(&Subject::Everything, |state| allow_cidr(state, pair, between))?;
         let what = format!("{} to {}", self.src, self.dst);
-        report(session, &outcome, &format!("allowed {what}, and its replies"), &format!("{what} is allowed"));
-        Ok(())
+        report(session, &outcome, &format!("allowed {what}, and its replies"), &format!("{what} is allowed"))
     }
 }

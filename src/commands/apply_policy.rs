@@ -16,8 +16,9 @@ use crate::model::state::State;
 use crate::plan::subject::Subject;
 use crate::session::Session;
 
-/// Puts a firewall policy on a subnet's instances, or on one instance. It replaces the one before without a gap, and a deny
-/// ends connections that are open.
+/// Put a firewall policy on a subnet or an instance
+///
+/// It replaces the one before without a gap, and a deny ends connections that are open.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vpcctl apply-policy vpc1/public web.json
@@ -31,7 +32,7 @@ pub struct ApplyPolicy {
     #[command(flatten)]
     path: PathFlags,
     /// The policy file (JSON)
-    #[arg(long, value_name = "FILE", visible_alias = "file", alias = "policy-file")]
+    #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 }
 
@@ -59,8 +60,7 @@ impl ApplyPolicy {
             &outcome,
             &format!("applied {what}"),
             &format!("the policy of {} is this one", paths.join(", ")),
-        );
-        Ok(())
+        )
     }
 }
 
@@ -125,13 +125,19 @@ fn scope_in_file(state: &State, vpc: &VpcName, entry: &PolicyEntry, file: &Path)
 
 /// Reads a policy file, as much of it as may be.
 fn read(path: &Path) -> Result<String> {
-    let refuse = |error: std::io::Error| Failure::usage(format!("cannot read `{}`: {error}", path.display()));
+    let refuse = |error: std::io::Error| {
+        Failure::usage(format!("cannot read `{}`: {error}", path.display()))
+            .hint("give the path of a policy file, as seen from the present directory")
+    };
     let metadata = std::fs::metadata(path).map_err(refuse)?;
     if !metadata.is_file() {
-        return Err(Failure::usage(format!("`{}` is not a file", path.display())));
+        return Err(Failure::usage(format!("`{}` is not a file", path.display()))
+            .hint("write the policy into a file first: it is read whole before anything is changed"));
     }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(refuse)?;
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(refuse)?;
-    String::from_utf8(bytes).map_err(|_| Failure::usage(format!("`{}` is not UTF-8 text", path.display())))
+    let not_text =
+        |_| Failure::usage(format!("`{}` is not UTF-8 text", path.display())).hint("a policy file is JSON, in UTF-8");
+    String::from_utf8(bytes).map_err(not_text)
 }

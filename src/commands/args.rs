@@ -5,8 +5,10 @@ use clap::Args;
 use crate::error::{Failure, Result};
 use crate::model::cidr::Cidr;
 use crate::model::edit::DEFAULT_POOL;
+use crate::model::kernel_names;
 use crate::model::name::{Name, VpcName};
 use crate::model::owner::Target;
+use crate::model::state::State;
 use crate::session::{Outcome, Session};
 
 /// The value that was given, by place or by flag.
@@ -38,7 +40,7 @@ impl VpcArg {
     }
 }
 
-/// Two VPCs, by place or as `--vpc1` and `--vpc2`.
+/// Two VPCs, by place or as `--vpc1` and `--vpc2`; or by their bridges.
 #[derive(Debug, Args)]
 pub struct VpcPair {
     /// One VPC
@@ -48,19 +50,42 @@ pub struct VpcPair {
     #[arg(value_name = "VPC2")]
     other_by_place: Option<VpcName>,
     /// One VPC
-    #[arg(long, value_name = "VPC", visible_alias = "a", alias = "vpc-a")]
+    #[arg(long, value_name = "VPC")]
     vpc1: Option<VpcName>,
     /// The other VPC
-    #[arg(long, value_name = "VPC", visible_alias = "b", alias = "vpc-b")]
+    #[arg(long, value_name = "VPC")]
     vpc2: Option<VpcName>,
+    /// The bridge of one VPC
+    #[arg(long, value_name = "BRIDGE", hide_short_help = true, conflicts_with = "vpc1")]
+    bridge_a: Option<String>,
+    /// The bridge of the other VPC
+    #[arg(long, value_name = "BRIDGE", hide_short_help = true, conflicts_with = "vpc2")]
+    bridge_b: Option<String>,
 }
 
 impl VpcPair {
-    /// The two VPCs.
-    pub fn get(&self) -> Result<(VpcName, VpcName)> {
-        let one_vpc = one("first VPC", self.one_by_place.clone(), self.vpc1.clone())?;
-        Ok((one_vpc, one("second VPC", self.other_by_place.clone(), self.vpc2.clone())?))
+    /// The two VPCs. Only bridges are looked up in the state.
+    pub fn get(&self, session: &Session<'_>) -> Result<(VpcName, VpcName)> {
+        let flag = |vpc: &Option<VpcName>, bridge: &Option<String>| match bridge {
+            Some(bridge) => owner_of_bridge(&session.read()?, bridge).map(Some),
+            None => Ok(vpc.clone()),
+        };
+        let one_vpc = one("first VPC", self.one_by_place.clone(), flag(&self.vpc1, &self.bridge_a)?)?;
+        Ok((one_vpc, one("second VPC", self.other_by_place.clone(), flag(&self.vpc2, &self.bridge_b)?)?))
     }
+}
+
+/// The VPC whose bridge it is. A long VPC's name is not in its bridge's, so the bridges are compared.
+fn owner_of_bridge(state: &State, bridge: &str) -> Result<VpcName> {
+    let found = state.vpcs.keys().find(|vpc| kernel_names::bridge(vpc).to_string() == bridge);
+    found.cloned().ok_or_else(|| {
+        let bridges: Vec<String> = state.vpcs.keys().map(|vpc| kernel_names::bridge(vpc).to_string()).collect();
+        Failure::not_found(format!("no VPC has the bridge `{}`", bridge.escape_debug())).hint(if bridges.is_empty() {
+            "there are no VPCs".into()
+        } else {
+            format!("there are these: {}", bridges.join(", "))
+        })
+    })
 }
 
 /// The flags that name a path piece by piece.
@@ -133,13 +158,13 @@ pub struct IfExists {
 
 impl IfExists {
     /// Turns "not found" into "nothing to do" where that was asked for.
-    pub fn allow(&self, session: &Session<'_>, result: Result<Outcome>) -> Result<Option<Outcome>> {
+    pub fn allow(&self, session: &Session<'_>, result: Result<Outcome>) -> anyhow::Result<Option<Outcome>> {
         match result {
             Err(failure) if self.if_exists && failure.kind == crate::error::Kind::NotFound => {
-                session.ui.done(&format!("{}: nothing to do", failure.message));
+                session.ui.change(false, 0, &format!("{}: nothing to do", failure.message))?;
                 Ok(None)
             }
-            other => other.map(Some),
+            other => Ok(Some(other?)),
         }
     }
 }
@@ -163,14 +188,14 @@ pub fn split_last<'a>(
 }
 
 /// Says what came of a change: what was done, that nothing was to do, or what was mended.
-pub fn report(session: &Session<'_>, outcome: &Outcome, done: &str, already: &str) {
-    if outcome.dry_run {
-        return;
-    }
-    match (outcome.is_change(), outcome.mended) {
-        (true, _) => session.ui.done(done),
-        (false, 0) => session.ui.done(&format!("{already}: nothing changed")),
-        (false, 1) => session.ui.done(&format!("{already}; 1 object mended")),
-        (false, mended) => session.ui.done(&format!("{already}; {mended} objects mended")),
-    }
+pub fn report(session: &Session<'_>, outcome: &Outcome, done: &str, already: &str) -> anyhow::Result<()> {
+    let (changed, mended) = (outcome.is_change(), outcome.mended);
+    let message = match (changed, mended) {
+        _ if outcome.dry_run => return Ok(()),
+        (true, _) => done.to_owned(),
+        (false, 0) => format!("{already}: nothing changed"),
+        (false, 1) => format!("{already}; 1 object mended"),
+        (false, mended) => format!("{already}; {mended} objects mended"),
+    };
+    session.ui.change(changed, mended, &message)
 }

@@ -11,7 +11,9 @@ use crate::model::state::HostAccess;
 use crate::plan::subject::Subject;
 use crate::session::Session;
 
-/// Creates a VPC: a network namespace that routes, with a bridge for its subnets.
+/// Create a VPC: a router with a CIDR
+///
+/// A network namespace that routes, with a bridge for its subnets. Subnets and instances come with `add-subnet`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  vpcctl create-vpc vpc1 10.0.0.0/16\n  vpcctl create-vpc --name vpc1 --cidr 10.0.0.0/16"
@@ -30,7 +32,7 @@ pub struct CreateVpc {
     #[arg(long, value_name = "CIDR")]
     cidr: Option<Cidr>,
     /// The host's interface that `enable-nat` will use [default: the default route's]
-    #[arg(long, value_name = "INTERFACE", aliases = ["wan", "internet-interface", "public-interface"])]
+    #[arg(long, value_name = "INTERFACE")]
     interface: Option<IfName>,
     /// Give the host no way to the instances
     #[arg(long)]
@@ -55,7 +57,7 @@ impl CreateVpc {
             let facts = session.facts(state)?;
             create_vpc(state, &spec, &facts)
         })?;
-        report(session, &outcome, &format!("created VPC {name} {cidr}"), &format!("VPC {name} {cidr} exists"));
+        report(session, &outcome, &format!("created VPC {name} {cidr}"), &format!("VPC {name} {cidr} exists"))?;
         if !cidr.is_private() {
             session.ui.note(&format!("{cidr} is not a private range: from {name} the real addresses can't be reached"));
         }

@@ -8,7 +8,9 @@ use crate::model::name::{Name, VpcName};
 use crate::plan::subject::Subject;
 use crate::session::Session;
 
-/// Deletes an instance and the processes that run in it. A subnet's first instance goes with the subnet.
+/// Delete an instance
+///
+/// The processes that run in it end. A subnet's first instance goes with the subnet.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  vpcctl delete-instance vpc1/public/web2")]
 pub struct DeleteInstance {
@@ -22,7 +24,7 @@ pub struct DeleteInstance {
     #[arg(long, value_name = "SUBNET")]
     subnet: Option<Name>,
     /// The instance's name
-    #[arg(long, value_name = "NAME", alias = "instance")]
+    #[arg(long, value_name = "NAME")]
     name: Option<Name>,
     #[command(flatten)]
     if_exists: IfExists,
@@ -34,7 +36,7 @@ impl DeleteInstance {
         let (vpc, subnet, name) = instance_of(&flags.target(&self.path)?)?;
         let result = session.change(&Subject::Nothing, |state| delete_instance(state, &vpc, &subnet, &name));
         if let Some(outcome) = self.if_exists.allow(session, result)? {
-            report(session, &outcome, &format!("deleted instance {vpc}/{subnet}/{name}"), "");
+            report(session, &outcome, &format!("deleted instance {vpc}/{subnet}/{name}"), "")?;
         }
         Ok(())
     }

@@ -8,7 +8,9 @@ use crate::model::name::{Name, VpcName};
 use crate::plan::subject::Subject;
 use crate::session::Session;
 
-/// Deletes a subnet with its instances and the processes that run in them.
+/// Delete a subnet with its instances
+///
+/// The processes that run in them end.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  vpcctl delete-subnet vpc1/private")]
 pub struct DeleteSubnet {
@@ -19,7 +21,7 @@ pub struct DeleteSubnet {
     #[arg(long, value_name = "VPC")]
     vpc: Option<VpcName>,
     /// The subnet's name
-    #[arg(long, value_name = "NAME", alias = "subnet")]
+    #[arg(long, value_name = "NAME")]
     name: Option<Name>,
     #[command(flatten)]
     if_exists: IfExists,
@@ -31,7 +33,7 @@ impl DeleteSubnet {
         let (vpc, name) = subnet_of(&flags.target(&self.path)?)?;
         let result = session.change(&Subject::Nothing, |state| delete_subnet(state, &vpc, &name));
         if let Some(outcome) = self.if_exists.allow(session, result)? {
-            report(session, &outcome, &format!("deleted subnet {vpc}/{name}"), "");
+            report(session, &outcome, &format!("deleted subnet {vpc}/{name}"), "")?;
         }
         Ok(())
     }

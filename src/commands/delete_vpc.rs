@@ -8,7 +8,9 @@ use crate::model::name::VpcName;
 use crate::plan::subject::Subject;
 use crate::session::Session;
 
-/// Deletes a VPC: its subnets, instances, peerings, and the processes that run in them.
+/// Delete a VPC with all that is in it
+///
+/// Its subnets, instances and peerings go, and the processes that run in them end.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  vpcctl delete-vpc vpc1")]
 pub struct DeleteVpc {
@@ -16,7 +18,7 @@ pub struct DeleteVpc {
     #[arg(value_name = "VPC")]
     vpc: Option<VpcName>,
     /// The VPC
-    #[arg(long, value_name = "VPC", alias = "vpc")]
+    #[arg(long, value_name = "VPC")]
     name: Option<VpcName>,
     #[command(flatten)]
     if_exists: IfExists,
@@ -33,7 +35,6 @@ impl DeleteVpc {
             outcome.old.peerings_of(&name).map(|peering| peering.other(&name).to_string()).collect();
         let peerings =
             if peers.is_empty() { String::new() } else { format!(", and its peerings with {}", peers.join(", ")) };
-        report(session, &outcome, &format!("deleted VPC {name}{peerings}"), "");
-        Ok(())
+        report(session, &outcome, &format!("deleted VPC {name}{peerings}"), "")
     }
 }

@@ -16,9 +16,9 @@ use crate::plan::launch::{self, Launch};
 use crate::plan::subject::Subject;
 use crate::session::{Outcome, Session};
 
-/// Starts a program in an instance, in the background: a small web server, or the command after `--`.
+/// Start a program in an instance
 ///
-/// It returns once the program answers on its port. The program runs as an ordinary user without any of root's powers, finds
+/// It runs in the background: a small web server, or the command after `--`. vpcctl returns once the program answers on its port. The program runs as an ordinary user without any of root's powers, finds
 /// its port in PORT and its instance in VPCCTL_INSTANCE and VPCCTL_ADDRESS, and ends with its subnet or VPC. `restore` starts it
 /// again after a reboot, and so does the same command where it has ended.
 #[derive(Debug, Args)]
@@ -74,7 +74,7 @@ impl DeployApp {
         let record = session.store.apps().load(&launch.id());
         let pid = record.map(|record| format!(", pid {}", record.pid)).unwrap_or_default();
         let what = format!("{} in {target} on {}:{}{pid}", app.name(), launch.address, launch.port);
-        report(session, &outcome, &format!("deployed {what}"), &format!("{what} is deployed"));
+        report(session, &outcome, &format!("deployed {what}"), &format!("{what} is deployed"))?;
         if outcome.is_change() && outcome.new.vpc(&target.vpc)?.host_access != HostAccess::On {
             session.ui.note(&format!("the host itself has no access to {}", target.vpc));
         }

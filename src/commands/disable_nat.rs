@@ -9,7 +9,9 @@ use crate::model::owner::Owner;
 use crate::plan::subject::Subject;
 use crate::session::Session;
 
-/// Takes internet access away; connections that are open end too.
+/// Take internet access away
+///
+/// Connections that are open end too.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vpcctl disable-nat vpc1\n  vpcctl disable-nat vpc1 --subnet public")]
 pub struct DisableNat {
@@ -29,7 +31,6 @@ impl DisableNat {
             None => vpc.to_string(),
             Some(subnet) => format!("{vpc}/{subnet}"),
         };
-        report(session, &outcome, &format!("disabled NAT of {what}"), &format!("{what} has no NAT"));
-        Ok(())
+        report(session, &outcome, &format!("disabled NAT of {what}"), &format!("{what} has no NAT"))
     }
 }

@@ -12,7 +12,9 @@ use crate::model::state::{Nameservers, State, SubnetType};
 use crate::plan::subject::Subject;
 use crate::session::{Outcome, Session};
 
-/// Gives public subnets internet access: masqueraded by the router to the uplink's address, and by the host to its own.
+/// Give public subnets internet access
+///
+/// Masqueraded by the router to the uplink's address, and by the host to its own. Private subnets stay closed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vpcctl enable-nat vpc1                       every public subnet, those added later too
@@ -25,7 +27,7 @@ pub struct EnableNat {
     #[arg(long, value_name = "SUBNET")]
     subnet: Option<Name>,
     /// The host's interface towards the internet [default: the default route's]
-    #[arg(long, value_name = "INTERFACE", visible_alias = "wan", aliases = ["internet-interface", "public-interface"])]
+    #[arg(long, value_name = "INTERFACE")]
     interface: Option<IfName>,
     /// A name server for the instances, instead of the host's; may be given three times
     #[arg(long, value_name = "ADDRESS")]
@@ -56,7 +58,7 @@ impl EnableNat {
             "NAT of {name} by {wan} for {}",
             if subnets.is_empty() { "no subnet yet".into() } else { subnets.join(", ") }
         );
-        report(session, &outcome, &format!("enabled {what}"), &format!("{what} is enabled"));
+        report(session, &outcome, &format!("enabled {what}"), &format!("{what} is enabled"))?;
         self.note_public_nameservers(session, &outcome);
         if vpc.subnets.values().all(|subnet| subnet.kind == SubnetType::Private) {
             session.ui.note(&format!("{name} has no public subnet: add one with --type public"));

@@ -12,7 +12,9 @@ use crate::model::owner::Target;
 use crate::plan::script;
 use crate::session::Session;
 
-/// Runs a command in an instance, or in a VPC's router. Its exit code is vpcctl's.
+/// Run a command in an instance or a router
+///
+/// Its exit code is vpcctl's.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vpcctl exec vpc1/public -- ping -c 3 10.0.2.2

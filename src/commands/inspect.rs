@@ -9,7 +9,9 @@ use crate::plan::topology;
 use crate::session::Session;
 use crate::view;
 
-/// Shows VPCs with all that is in them, and what of it the kernel has.
+/// Show all about VPCs, and what the kernel has
+///
+/// Each VPC with all that is in it, and what of it the kernel lacks.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vpcctl inspect\n  vpcctl inspect vpc1 -o yaml")]
 pub struct Inspect {
@@ -17,7 +19,7 @@ pub struct Inspect {
     #[arg(value_name = "VPC")]
     vpc: Option<VpcName>,
     /// The VPC
-    #[arg(long, value_name = "VPC", alias = "vpc", conflicts_with = "vpc")]
+    #[arg(long, value_name = "VPC", conflicts_with = "vpc")]
     name: Option<VpcName>,
 }
 

@@ -5,7 +5,9 @@ use clap::Args;
 use crate::session::Session;
 use crate::view;
 
-/// Lists the VPCs. Reads the state file alone.
+/// List the VPCs
+///
+/// Reads the state file alone: `inspect` looks at the kernel too.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vpcctl list\n  vpcctl list -o json")]
 pub struct List {}

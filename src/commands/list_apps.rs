@@ -7,7 +7,9 @@ use crate::plan::launch;
 use crate::session::Session;
 use crate::view;
 
-/// Lists the apps that `deploy-app` started: where they run, whether they do, and where their logs are.
+/// List the apps, and whether they run
+///
+/// Those that `deploy-app` started, with their processes and logs. One that has ended says how.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vpcctl list-apps\n  vpcctl list-apps vpc1 -o json")]
 pub struct ListApps {

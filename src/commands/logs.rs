@@ -13,7 +13,9 @@ use crate::model::state::State;
 use crate::plan::launch::{self, Launch};
 use crate::session::Session;
 
-/// Shows what an app printed.
+/// Show what an app printed
+///
+/// The log begins anew when it has 8 MiB, and goes when the app is stopped.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vpcctl logs vpc1/public

@@ -3,6 +3,7 @@
 pub mod add_instance;
 pub mod add_subnet;
 pub mod allow_cidr;
+pub mod always_so;
 pub mod apply_policy;
 pub mod args;
 pub mod create_vpc;
@@ -61,6 +62,8 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<ExitCode>
         Command::InitApp(args) => args.become_app()?,
         Command::EndApp(args) => args.run(session)?,
         Command::Sandbox(args) => return args.run(),
+        Command::AllowIntraVpc(args) => args.run(session)?,
+        Command::IsolateVpcs(args) => args.run(session)?,
         Command::SandboxInit(args) => return args.run(),
         Command::SandboxInternet(args) => return args.run(),
     }

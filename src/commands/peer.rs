@@ -8,7 +8,9 @@ use crate::model::owner::Owner;
 use crate::plan::subject::Subject;
 use crate::session::Session;
 
-/// Connects two VPCs: a cable between their routers and a route on each side. Not transitive: a peer's peers stay out of reach.
+/// Connect two VPCs by a routed peering
+///
+/// A cable between their routers and a route on each side. Not transitive: a peer's peers stay out of reach.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vpcctl peer vpc1 vpc2\n  vpcctl peer --vpc1 vpc1 --vpc2 vpc2")]
 pub struct Peer {
@@ -20,11 +22,10 @@ pub struct Peer {
 
 impl Peer {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
-        let (one, other) = self.vpcs.get()?;
+        let (one, other) = self.vpcs.get(session)?;
         let (a, b) = if one <= other { (&one, &other) } else { (&other, &one) };
         let subject = Subject::of(Owner::Peering(a.clone(), b.clone()));
         let outcome = session.change(&subject, |state| peer(state, &one, &other, self.pool.uplink_pool))?;
-        report(session, &outcome, &format!("peered {one} and {other}"), &format!("{one} and {other} are peered"));
-        Ok(())
+        report(session, &outcome, &format!("peered {one} and {other}"), &format!("{one} and {other} are peered"))
     }
 }

@@ -8,7 +8,9 @@ use crate::model::edit::{PolicyScope, remove_policy};
 use crate::plan::subject::Subject;
 use crate::session::Session;
 
-/// Takes the policy off a subnet, or off one instance, which then follows its subnet's again.
+/// Take the policy off a subnet or an instance
+///
+/// An instance without a policy of its own follows its subnet's again.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  vpcctl remove-policy vpc1/public")]
 pub struct RemovePolicy {
@@ -32,7 +34,6 @@ impl RemovePolicy {
             &outcome,
             &format!("removed the policy of {target}"),
             &format!("{target} has no policy of its own"),
-        );
-        Ok(())
+        )
     }
 }

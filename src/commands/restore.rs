@@ -5,9 +5,9 @@ use clap::Args;
 use crate::plan::subject::Subject;
 use crate::session::Session;
 
-/// Makes everything again that the state file says and the kernel lacks, as after a reboot: VPCs, rules, apps.
+/// Make again what the kernel lacks
 ///
-/// It is what the systemd unit runs at boot. What is as it should be is left alone, so that it may be run at any time.
+/// As after a reboot: everything that the state file says, VPCs, rules and apps. It is what the systemd unit runs at boot. What is as it should be is left alone, so that it may be run at any time.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vpcctl restore\n  vpcctl --dry-run restore       what it would do, as a script")]
 pub struct Restore {}
@@ -23,7 +23,6 @@ impl Restore {
             1 => "1 VPC is whole".to_owned(),
             count => format!("{count} VPCs are whole"),
         };
-        crate::commands::args::report(session, &outcome, &vpcs, &vpcs);
-        Ok(())
+        crate::commands::args::report(session, &outcome, &vpcs, &vpcs)
     }
 }

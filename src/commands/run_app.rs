@@ -13,7 +13,7 @@ use crate::model::owner::Target;
 use crate::plan::launch::{AppId, Launch};
 use crate::session::Session;
 
-/// An app in the namespace that this is called in.
+/// An app in the namespace that this is called in
 #[derive(Debug, Args)]
 pub struct RunApp {
     /// The instance
@@ -60,7 +60,7 @@ impl RunApp {
     }
 }
 
-/// Which app is to end.
+/// Which app is to end
 #[derive(Debug, Args)]
 pub struct EndApp {
     /// The namespace

@@ -7,6 +7,8 @@ use clap::Args;
 
 use crate::sandbox;
 
+/// Try everything in a private machine, without root
+///
 /// Runs a command, a shell by default, as root of a private machine: a host with an eth0 at 198.51.100.10, an internet behind
 /// it that answers ping, HTTP and DNS, and nothing of the real host's network. Gone on exit; no root needed.
 #[derive(Debug, Args)]

@@ -7,7 +7,9 @@ use crate::host::run;
 use crate::model::owner::Target;
 use crate::session::Session;
 
-/// Opens a shell in an instance, or in a VPC's router. Its exit code is vpcctl's.
+/// Open a shell in an instance or a router
+///
+/// The exit code is the shell's. It is $SHELL, and its prompt says where it is.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vpcctl shell vpc1/public

@@ -9,7 +9,9 @@ use crate::plan::launch;
 use crate::plan::subject::Subject;
 use crate::session::Session;
 
-/// Stops an instance's apps, and forgets them with their logs.
+/// Stop an instance's apps
+///
+/// All that they started ends with them. Their logs go too.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vpcctl stop-app vpc1/public                all apps of the subnet's first instance
@@ -37,7 +39,6 @@ impl StopApp {
         let left: Vec<_> = launch::all(&outcome.new).collect();
         let gone = launch::all(&outcome.old).filter(|launch| !left.contains(launch));
         let gone: Vec<String> = gone.map(|launch| format!("{} on port {}", launch.app.name(), launch.port)).collect();
-        report(session, &outcome, &format!("stopped in {target}: {}", gone.join(", ")), "");
-        Ok(())
+        report(session, &outcome, &format!("stopped in {target}: {}", gone.join(", ")), "")
     }
 }

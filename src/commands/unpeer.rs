@@ -7,7 +7,9 @@ use crate::model::edit::unpeer;
 use crate::plan::subject::Subject;
 use crate::session::Session;
 
-/// Disconnects two VPCs; connections that are open end too.
+/// Disconnect two VPCs
+///
+/// Connections that are open end too.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  vpcctl unpeer vpc1 vpc2")]
 pub struct Unpeer {
@@ -19,10 +21,10 @@ pub struct Unpeer {
 
 impl Unpeer {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
-        let (one, other) = self.vpcs.get()?;
+        let (one, other) = self.vpcs.get(session)?;
         let result = session.change(&Subject::Nothing, |state| unpeer(state, &one, &other));
         if let Some(outcome) = self.if_exists.allow(session, result)? {
-            report(session, &outcome, &format!("unpeered {one} and {other}"), "");
+            report(session, &outcome, &format!("unpeered {one} and {other}"), "")?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::error::{Failure, Kind};
+use crate::error::Failure;
 use crate::model::cidr::Cidr;
 use crate::model::name::Name;
 use crate::model::policy::{Action, Policy, Ports, Protocol, Rule, RuleList, refuse};
@@ -49,10 +49,11 @@ pub enum SubnetSelector {
 /// Reads the text of a policy file. `file` is its name, for messages.
 ///
 /// # Errors
-/// [`Kind::Usage`], with the place in the file, for all that is not a policy.
+/// [`crate::error::Kind::Usage`], with the place in the file, for all that is not a policy.
 pub fn parse(text: &str, file: &str) -> Result<Vec<PolicyEntry>, Failure> {
     if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(Failure::usage(format!("{file}: the file is over {} MiB", MAX_FILE_BYTES >> 20)));
+        return Err(Failure::usage(format!("{file}: the file is over {} MiB", MAX_FILE_BYTES >> 20))
+            .hint("a policy has ranges of ports and CIDRs for what are many rules here"));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.trim_ascii().is_empty() {
@@ -347,12 +348,14 @@ impl FromStr for Description {
 
     fn from_str(text: &str) -> Result<Self, Failure> {
         if let Some(odd) = text.chars().find(|c| c.is_control()) {
-            return Err(Failure::usage(format!("`{}` can't be in a description", odd.escape_debug())));
+            return Err(Failure::usage(format!("`{}` can't be in a description", odd.escape_debug()))
+                .hint("write it without control characters"));
         }
         match text.chars().count() {
             0..=MAX_DESCRIPTION => Ok(Description(text.to_owned())),
             length => {
-                Err(Failure::usage(format!("{length} characters are more than the {MAX_DESCRIPTION} of a description")))
+                Err(Failure::usage(format!("{length} characters are more than the {MAX_DESCRIPTION} of a description"))
+                    .hint("shorten it"))
             }
         }
     }
@@ -392,7 +395,7 @@ read_as_text! {
 /// `FILE:LINE:COLUMN: PATH: MESSAGE`.
 fn located(file: &str, error: serde_path_to_error::Error<serde_json::Error>) -> Failure {
     let path = error.path().to_string();
-    let path = if path == "." { String::new() } else { format!("{path}: ") };
+    let path = if path == "." || path == "?" { String::new() } else { format!("{path}: ") };
     place(file, &path, error.inner())
 }
 
@@ -407,7 +410,8 @@ fn place(file: &str, path: &str, error: &serde_json::Error) -> Failure {
         _ => (message, hint),
     };
     let quoted: String = format!("{path}{message}").chars().take(MAX_MESSAGE).flat_map(printable).collect();
-    Failure { kind: Kind::Usage, message: format!("{file}:{line}:{column}: {quoted}"), hint }
+    let hint = hint.unwrap_or_else(|| DOCUMENT_HINT.to_owned());
+    Failure::usage(format!("{file}:{line}:{column}: {quoted}")).hint(hint)
 }
 
 /// A character of the file as it may reach a terminal.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use crate::error::{Failure, Result};
+use crate::error::{Failure, Kind, Result};
 use crate::model::edit::check_names;
 use crate::model::name::{Name, VpcName};
 use crate::model::state::{Instance, State, Subnet};
@@ -55,20 +55,23 @@ fn same_as(existing: &Instance, spec: &InstanceSpec) -> Result<()> {
 }
 
 fn checked(subnet: &Subnet, spec: &InstanceSpec, address: Ipv4Addr) -> Result<Ipv4Addr> {
-    let refuse = |why: String| format!("cannot add instance `{}`: {address} {why}", spec.name);
+    let refuse = |kind: Kind, why: String| {
+        Failure::new(kind, format!("cannot add instance `{}`: {address} {why}", spec.name))
+            .hint("leave --address out, and it gets the lowest free one")
+    };
     let cidr = subnet.cidr;
     if !cidr.contains(address) {
-        return Err(Failure::usage(refuse(format!("is outside of {}/{}'s {cidr}", spec.vpc, spec.subnet))));
+        return Err(refuse(Kind::Usage, format!("is outside of {}/{}'s {cidr}", spec.vpc, spec.subnet)));
     }
     if address == cidr.network() || address == cidr.broadcast() {
-        return Err(Failure::usage(refuse("is the network's own or its broadcast address".into())));
+        return Err(refuse(Kind::Usage, "is the network's own or its broadcast address".into()));
     }
     if address == subnet.gateway() {
-        return Err(Failure::conflict(refuse("is the gateway's".into())));
+        return Err(refuse(Kind::Conflict, "is the gateway's".into()));
     }
     match subnet.all_instances().find(|(_, taken, _)| *taken == address) {
-        Some((Some(name), ..)) => Err(Failure::conflict(refuse(format!("is taken by `{name}`")))),
-        Some((None, ..)) => Err(Failure::conflict(refuse("is the subnet's first instance's".into()))),
+        Some((Some(name), ..)) => Err(refuse(Kind::Conflict, format!("is taken by `{name}`"))),
+        Some((None, ..)) => Err(refuse(Kind::Conflict, "is the subnet's first instance's".into())),
         None => Ok(address),
     }
 }

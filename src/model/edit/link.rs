@@ -70,7 +70,9 @@ pub fn record_wan(state: &mut State, wan: IfName, facts: &HostFacts) -> Result<(
     }
     let taken: BTreeSet<u16> = state.host.wans.values().map(|wan| wan.index).collect();
     let free = (1..=u16::MAX).find(|index| !taken.contains(index));
-    let index = free.ok_or_else(|| Failure::new(Kind::Host, "too many WAN interfaces are in use"))?;
+    let index = free.ok_or_else(|| {
+        Failure::new(Kind::Host, "too many WAN interfaces are in use").hint("`vpcctl disable-nat VPC` frees one")
+    })?;
     let forwarding_before = facts.links.get(&wan).is_some_and(|link| link.forwarding);
     state.host.wans.insert(wan, Wan { index, forwarding_before });
     Ok(())

@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::Kind;
 use crate::model::policy::{Direction, Traffic, Verdict};
 
 fn one(text: &str) -> Policy {

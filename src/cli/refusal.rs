@@ -1,0 +1,72 @@
+//! A command line that can't be read: help, the version, or what is wrong with it.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::ColorChoice;
+use clap::error::ErrorKind;
+
+use crate::cli::{self, early};
+use crate::error::{Failure, Kind};
+use crate::ui::{Format, Ui, cannot_write};
+
+/// Prints what the parser has to say, and returns the exit code.
+pub fn report(error: &clap::Error, words: &[OsString]) -> ExitCode {
+    let ui = Ui { format: early::format(words), verbose: false, quiet: early::quiet(words) };
+    let failure = match own(error) {
+        Some(failure) => Some(failure),
+        None if !error.use_stderr() => print(error),
+        None if ui.format != Format::Table => Some(in_words(error)),
+        None => {
+            // A closed terminal is no reason for another exit code.
+            let _ = if lacks_command(error) { print_main_help() } else { error.print() };
+            return ExitCode::from(Kind::Usage.exit_code());
+        }
+    };
+    failure.map_or(ExitCode::SUCCESS, |failure| {
+        ui.failure(&failure);
+        ExitCode::from(failure.kind.exit_code())
+    })
+}
+
+/// Was there nothing but options?
+fn lacks_command(error: &clap::Error) -> bool {
+    use ErrorKind::{DisplayHelpOnMissingArgumentOrSubcommand, MissingSubcommand};
+    matches!(error.kind(), DisplayHelpOnMissingArgumentOrSubcommand | MissingSubcommand)
+}
+
+/// The help as talk: it was not asked for.
+fn print_main_help() -> io::Result<()> {
+    let help = cli::command(ColorChoice::Auto).render_help();
+    write!(anstream::stderr().lock(), "{}", help.ansi())
+}
+
+/// What one of our own types refuses comes with a hint.
+fn own(error: &clap::Error) -> Option<Failure> {
+    std::error::Error::source(error).and_then(|source| source.downcast_ref::<Failure>()).cloned()
+}
+
+/// Help and version are data.
+fn print(error: &clap::Error) -> Option<Failure> {
+    match error.print() {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Some(cannot_write(&error)),
+        _ => None,
+    }
+}
+
+/// The parser's words as a message and a hint: its tip, or else how the command is written.
+fn in_words(error: &clap::Error) -> Failure {
+    if lacks_command(error) {
+        return Failure::usage("the command is missing");
+    }
+    let text = error.render().to_string();
+    let paragraphs: Vec<String> =
+        text.split("\n\n").map(|text| text.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let after = |mark: &str| paragraphs.iter().find_map(|paragraph| paragraph.strip_prefix(mark));
+    let message = after("error: ").unwrap_or(&text);
+    // What a command line looks like in general is no help to somebody who looks for a command.
+    let usage = after("Usage: ").filter(|usage| !usage.ends_with("<COMMAND>"));
+    let hint = after("tip: ").map(str::to_owned).or(usage.map(|usage| format!("write it as {usage}")));
+    Failure { hint, ..Failure::usage(message) }
+}
