@@ -108,6 +108,8 @@ pub enum Command {
     Inspect(commands::inspect::Inspect),
     /// Run a command in an instance, or in a VPC's router
     Exec(commands::exec::Exec),
+    /// Tell whether this host can run vpcctl, and what on it gets in the way
+    Doctor(commands::doctor::Doctor),
     /// Run a command, or a shell, in a private machine with an internet of its own: no root needed
     Sandbox(commands::sandbox::Sandbox),
     /// The first process of a sandbox
@@ -116,4 +118,7 @@ pub enum Command {
     /// The internet of a sandbox
     #[command(hide = true)]
     SandboxInternet(commands::sandbox::SandboxInternet),
+    /// Try features of the kernel in a namespace of their own
+    #[command(hide = true)]
+    DoctorProbe(commands::doctor::DoctorProbe),
 }

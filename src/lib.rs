@@ -11,10 +11,12 @@
 //!
 //! - [`model`] and [`plan`] are pure: they know no process, file, clock or environment.
 //! - [`host`] is the only door to the kernel, [`store`] the only writer of state, [`session`] the only choreography.
+//! - [`doctor`] is pure as well: what the facts about a host mean for vpcctl.
 //! - Whoever asks what a VPC consists of reads [`plan::topology`]; what may reach what, [`plan::firewall`].
 
 pub mod cli;
 pub mod commands;
+pub mod doctor;
 pub mod error;
 pub mod host;
 pub mod log;
@@ -101,7 +103,8 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 /// The others start programs that handle signals themselves.
 fn works_on_state(command: &Command) -> bool {
-    !matches!(command, Command::Exec(_) | Command::Sandbox(_) | Command::SandboxInit(_) | Command::SandboxInternet(_))
+    use Command::{DoctorProbe, Exec, Sandbox, SandboxInit, SandboxInternet};
+    !matches!(command, Exec(_) | Sandbox(_) | SandboxInit(_) | SandboxInternet(_) | DoctorProbe(_))
 }
 
 /// A signal that asks the command to end is noted; the command looks between two steps.

@@ -10,6 +10,7 @@ pub mod delete_instance;
 pub mod delete_subnet;
 pub mod delete_vpc;
 pub mod disable_nat;
+pub mod doctor;
 pub mod enable_nat;
 pub mod exec;
 pub mod inspect;
@@ -43,9 +44,11 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<ExitCode>
         Command::List(args) => args.run(session)?,
         Command::Inspect(args) => args.run(session)?,
         Command::Exec(args) => args.run(session)?,
+        Command::Doctor(args) => return args.run(session),
         Command::Sandbox(args) => return args.run(),
         Command::SandboxInit(args) => return args.run(),
         Command::SandboxInternet(args) => return args.run(),
+        Command::DoctorProbe(args) => return args.run(),
     }
     Ok(ExitCode::SUCCESS)
 }

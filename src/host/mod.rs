@@ -1,8 +1,10 @@
 //! The only room with a door to the kernel: starting the tools, entering namespaces, writing settings, ending processes.
 
 pub mod apply;
+pub mod examine;
 pub mod facts;
 pub mod look;
+mod modules;
 pub mod namespace;
 mod pool;
 pub mod privilege;

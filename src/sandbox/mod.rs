@@ -21,8 +21,9 @@ mod dns;
 mod files;
 mod http;
 mod internet;
-mod namespaces;
+pub mod namespaces;
 mod network;
+pub mod probe;
 mod program;
 
 use std::ffi::OsString;
