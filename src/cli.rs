@@ -154,6 +154,7 @@ pub enum Command {
     InitApp(commands::run_app::RunApp),
     #[command(hide = true)]
     EndApp(commands::run_app::EndApp),
+    Doctor(commands::doctor::Doctor),
     Sandbox(commands::sandbox::Sandbox),
     #[command(hide = true)]
     AllowIntraVpc(commands::always_so::AllowIntraVpc),
@@ -163,4 +164,6 @@ pub enum Command {
     SandboxInit(commands::sandbox::SandboxInit),
     #[command(hide = true)]
     SandboxInternet(commands::sandbox::SandboxInternet),
+    #[command(hide = true)]
+    DoctorProbe(commands::doctor::DoctorProbe),
 }

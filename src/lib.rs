@@ -11,11 +11,13 @@
 //!
 //! - [`model`] and [`plan`] are pure: they know no process, file, clock or environment.
 //! - [`host`] is the only door to the kernel, [`store`] the only writer of state, [`session`] the only choreography.
+//! - [`doctor`] is pure as well: what the facts about a host mean for vpcctl.
 //! - Whoever asks what a VPC consists of reads [`plan::topology`]; what may reach what, [`plan::firewall`].
 
 pub mod app;
 pub mod cli;
 pub mod commands;
+pub mod doctor;
 pub mod error;
 pub mod host;
 pub mod log;
@@ -92,19 +94,13 @@ fn as_failure(error: &anyhow::Error) -> Failure {
 
 /// The others start programs that handle signals themselves.
 fn works_on_state(command: &Command) -> bool {
-    !matches!(
-        command,
-        Command::Exec(_)
-            | Command::Shell(_)
-            | Command::Logs(_)
-            | Command::RunApp(_)
-            | Command::SuperviseApp(_)
-            | Command::InitApp(_)
-            | Command::EndApp(_)
-            | Command::Sandbox(_)
-            | Command::SandboxInit(_)
-            | Command::SandboxInternet(_)
-    )
+    use Command::{
+        DoctorProbe, EndApp, Exec, InitApp, Logs, RunApp, Sandbox, SandboxInit, SandboxInternet, Shell, SuperviseApp,
+    };
+    let starts_a_program = matches!(command, Exec(_) | Shell(_) | Logs(_));
+    let is_an_app = matches!(command, RunApp(_) | SuperviseApp(_) | InitApp(_) | EndApp(_));
+    let is_a_sandbox = matches!(command, Sandbox(_) | SandboxInit(_) | SandboxInternet(_) | DoctorProbe(_));
+    !(starts_a_program || is_an_app || is_a_sandbox)
 }
 
 /// A signal that asks the command to end is noted; the command looks between two steps.

@@ -68,6 +68,16 @@ impl Store {
         Store { dir: dir.into() }
     }
 
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The file that is locked.
+    pub fn lock_path(&self) -> PathBuf {
+        self.dir.join(LOCK)
+    }
+
     /// The file in which every action is logged.
     pub fn log_path(&self) -> PathBuf {
         self.dir.join("vpcctl.log")
@@ -78,15 +88,15 @@ impl Store {
         Apps::new(self.dir.join("apps"))
     }
 
-    /// The directory itself.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// Makes the directory, for root alone, where it is missing; refuses one that others could write to.
     pub fn prepare(&self) -> Result<()> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
         made.map_err(|error| self.failure("create", &self.dir, &error))?;
+        self.check_dir()
+    }
+
+    /// Refuses a directory that others could write to.
+    pub fn check_dir(&self) -> Result<()> {
         let metadata = fs::symlink_metadata(&self.dir).map_err(|error| self.failure("read", &self.dir, &error))?;
         let owner = rustix::process::geteuid().as_raw();
         let safe = metadata.is_dir() && metadata.uid() == owner && metadata.mode() & 0o022 == 0;
@@ -100,7 +110,7 @@ impl Store {
 
     /// Takes the lock, waiting for whoever has it, `timeout` at most; calls `waiting` once if there is somebody.
     pub fn lock(&self, timeout: Duration, waiting: impl FnOnce()) -> Result<Lock> {
-        let path = self.dir.join(LOCK);
+        let path = self.lock_path();
         let file = self.open_own(&path, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
         let mut waiting = Some(waiting);
         // A time-out beyond the clock's end is none.
@@ -121,6 +131,12 @@ impl Store {
         let inherited = rustix::io::fcntl_setfd(&file, FdFlags::empty());
         inherited.map_err(|error| self.failure("lock", &path, &error.into()))?;
         Ok(Lock { _file: file })
+    }
+
+    /// Does somebody hold the lock? To know, it is taken for an instant, where nobody does.
+    pub fn is_locked(&self) -> bool {
+        let file = self.open_own(&self.lock_path(), OpenOptions::new().read(true));
+        file.is_ok_and(|file| fs2::FileExt::try_lock_shared(&file).is_err())
     }
 
     /// The state; an empty one where there is no file yet.

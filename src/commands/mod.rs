@@ -12,6 +12,7 @@ pub mod delete_subnet;
 pub mod delete_vpc;
 pub mod deploy_app;
 pub mod disable_nat;
+pub mod doctor;
 pub mod enable_nat;
 pub mod exec;
 pub mod inspect;
@@ -61,11 +62,13 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<ExitCode>
         Command::SuperviseApp(args) => args.supervise(session)?,
         Command::InitApp(args) => args.become_app()?,
         Command::EndApp(args) => args.run(session)?,
+        Command::Doctor(args) => return args.run(session),
         Command::Sandbox(args) => return args.run(),
         Command::AllowIntraVpc(args) => args.run(session)?,
         Command::IsolateVpcs(args) => args.run(session)?,
         Command::SandboxInit(args) => return args.run(),
         Command::SandboxInternet(args) => return args.run(),
+        Command::DoctorProbe(args) => return args.run(),
     }
     Ok(ExitCode::SUCCESS)
 }

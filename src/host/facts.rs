@@ -26,11 +26,11 @@ pub fn gather(state: &State, with_firewall: bool) -> Result<HostFacts, Failure> 
         )
     })?;
     let firewall = if with_firewall { firewall()? } else { FirewallFacts::default() };
-    let uplinks = state.vpcs.keys().map(|vpc| names::uplink_on_host(vpc).to_string()).collect();
-    Ok(from_seen(&seen, &uplinks, firewall))
+    Ok(from_seen(&seen, state, firewall))
 }
 
-fn see() -> Result<Seen, StepError> {
+/// The host's links, addresses and routes.
+pub fn see() -> Result<Seen, StepError> {
     let call = look::ip_call(&Place::Host);
     let mut seen = Seen::default();
     let text = look::dump(&call)?;
@@ -80,7 +80,9 @@ fn read_nft(text: &str) -> FirewallFacts {
     facts
 }
 
-fn from_seen(seen: &Seen, uplinks: &BTreeSet<String>, firewall: FirewallFacts) -> HostFacts {
+/// The facts in what was seen; the uplinks of the state's VPCs are not among them.
+pub fn from_seen(seen: &Seen, state: &State, firewall: FirewallFacts) -> HostFacts {
+    let uplinks: BTreeSet<String> = state.vpcs.keys().map(|vpc| names::uplink_on_host(vpc).to_string()).collect();
     let foreign: BTreeMap<&String, u32> = seen
         .links
         .iter()

@@ -2,9 +2,11 @@
 
 pub mod apply;
 mod apps;
+pub mod examine;
 pub mod facts;
 mod files;
 pub mod look;
+mod modules;
 pub mod namespace;
 mod pool;
 pub mod privilege;

@@ -38,6 +38,16 @@ pub fn is_stale(netns: &Netns) -> bool {
     has_file(netns) && !is_alive(netns)
 }
 
+/// The files in [`NETNS_DIR`] that are no namespaces, whoever made them. They are not opened: only root could.
+pub fn dead_files() -> Vec<String> {
+    let is_dead = |path: &Path| rustix::fs::statfs(path).is_ok_and(|StatFs { f_type, .. }| f_type as u64 != NSFS_MAGIC);
+    let entries = std::fs::read_dir(NETNS_DIR).into_iter().flatten().flatten();
+    let dead = entries.filter(|entry| is_dead(&entry.path()));
+    let mut names: Vec<String> = dead.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
 /// Does the host have an interface of this name?
 pub fn has_link(name: &str) -> bool {
     Path::new("/proc/sys/net/ipv4/conf").join(name).exists()

@@ -23,15 +23,17 @@ pub fn check_place(state: &State) -> Result<()> {
     }
 }
 
+/// The capabilities that the kernel will ask for and the caller lacks.
+pub fn lacking() -> Vec<&'static str> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(u64::MAX);
+    NEEDED.iter().filter(|(_, number)| effective & (1 << number) == 0).map(|(name, _)| *name).collect()
+}
+
 /// Refuses a caller who lacks a capability that the kernel will ask for.
 pub fn check() -> Result<()> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let Some(effective) = status.lines().find_map(|line| line.strip_prefix("CapEff:")) else {
-        return Ok(());
-    };
-    let effective = u64::from_str_radix(effective.trim(), 16).unwrap_or(u64::MAX);
-    let lacking: Vec<&str> =
-        NEEDED.iter().filter(|(_, number)| effective & (1 << number) == 0).map(|(name, _)| *name).collect();
+    let lacking = lacking();
     if lacking.is_empty() {
         return Ok(());
     }

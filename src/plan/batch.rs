@@ -33,6 +33,8 @@ pub enum Program {
     IptablesRestore,
     /// `iptables-save`.
     IptablesSave,
+    /// `iptables-legacy-save`, which shows what `iptables-save` doesn't where that is the nf_tables flavour.
+    IptablesLegacySave,
     /// `nft`, of nftables.
     Nft,
 }
@@ -46,6 +48,7 @@ impl Program {
             Program::Ipset => "ipset",
             Program::IptablesRestore => "iptables-restore",
             Program::IptablesSave => "iptables-save",
+            Program::IptablesLegacySave => "iptables-legacy-save",
             Program::Nft => "nft",
         }
     }

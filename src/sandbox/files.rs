@@ -13,6 +13,7 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
+use rustix::fs::{Access, access};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 
 use super::namespaces::refused;
@@ -47,6 +48,14 @@ pub fn make_own() -> Result<State> {
     fill_run().map_err(|e| refused("fill `/run`", &e))?;
     own_etc()?;
     own_state()
+}
+
+/// Detaches this mount namespace from the host's, and gives it a /run of its own where this process can't write to the host's:
+/// iptables-legacy has its lock there.
+pub fn make_own_run() -> Result<()> {
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private).map_err(|e| refused("detach mounts from the host's", &e.into()))?;
+    if access("/run", Access::WRITE_OK).is_ok() { Ok(()) } else { mount_new("tmpfs", "/run") }
 }
 
 fn fill_run() -> io::Result<()> {

@@ -20,8 +20,9 @@
 mod dns;
 mod files;
 mod internet;
-mod namespaces;
+pub mod namespaces;
 mod network;
+pub mod probe;
 mod program;
 
 use std::ffi::OsString;

@@ -32,6 +32,17 @@ pub fn unshare() -> Result<()> {
     }
 }
 
+/// Moves this process into new network and mount namespaces: of a new user namespace where it may not do that as it is.
+pub fn unshare_network() -> Result<()> {
+    let (uid, gid) = (geteuid(), getegid());
+    let flags = UnshareFlags::NEWNET | UnshareFlags::NEWNS;
+    if unshare_flags(flags).is_ok() {
+        return Ok(());
+    }
+    let become_root = unshare_flags(UnshareFlags::NEWUSER | flags).and_then(|()| map_root(uid.as_raw(), gid.as_raw()));
+    become_root.map_err(|e| refused("make a network namespace", &e))
+}
+
 #[expect(deprecated, reason = "deprecated since it is unsafe with CLONE_FILES, which is never among these flags")]
 fn unshare_flags(flags: UnshareFlags) -> io::Result<()> {
     Ok(rustix::thread::unshare(flags)?)
@@ -68,15 +79,27 @@ fn parent() -> Option<u32> {
 /// itself may be allowed and only its use refused, so mounts fail with this as well.
 pub fn refused(what: &str, error: &io::Error) -> Failure {
     let kind = if error.kind() == io::ErrorKind::PermissionDenied { Kind::Privilege } else { Kind::Host };
-    let read = |switch: &str| fs::read_to_string(format!("/proc/sys/{}", switch.replace('.', "/"))).ok();
     Failure::new(kind, format!("cannot {what}: {error}")).hint(hint(read))
+}
+
+/// The switch that keeps user namespaces from unprivileged users, if one does, and the value that opens it.
+pub fn closed_switch() -> Option<(&'static str, &'static str)> {
+    closed_in(read)
+}
+
+fn read(switch: &str) -> Option<String> {
+    fs::read_to_string(format!("/proc/sys/{}", switch.replace('.', "/"))).ok()
+}
+
+fn closed_in(read: impl Fn(&str) -> Option<String>) -> Option<(&'static str, &'static str)> {
+    let closed = |(name, closed, _): &&(&str, &str, &str)| read(name).is_some_and(|value| value.trim() == *closed);
+    SWITCHES.iter().find(closed).map(|(name, _, open)| (*name, *open))
 }
 
 /// Names the switch that is off, if one is; `read` returns the value of a sysctl.
 fn hint(read: impl Fn(&str) -> Option<String>) -> String {
-    let closed = |(name, closed, _): &&(&str, &str, &str)| read(name).is_some_and(|value| value.trim() == *closed);
-    match SWITCHES.iter().find(closed) {
-        Some((name, _, open)) => {
+    match closed_in(read) {
+        Some((name, open)) => {
             format!("this host restricts user namespaces: allow them with `sudo sysctl {name}={open}`, or use `sudo`")
         }
         None => "run it with `sudo`; a container has to allow user namespaces and mounts (`--privileged`)".into(),
