@@ -110,6 +110,9 @@ pub enum Command {
     Exec(commands::exec::Exec),
     /// Run a command, or a shell, in a private machine with an internet of its own: no root needed
     Sandbox(commands::sandbox::Sandbox),
+    /// Write man pages, completions, the reference or the schemas
+    #[command(hide = true)]
+    Generate(commands::generate::Generate),
     /// The first process of a sandbox
     #[command(hide = true)]
     SandboxInit(commands::sandbox::SandboxInit),

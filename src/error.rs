@@ -28,7 +28,49 @@ pub enum Kind {
     Interrupted = 130,
 }
 
+/// What an exit code of 0 says: its name and its meaning.
+pub const DONE: (&str, &str) = ("done", "it is as you asked, whether or not something had to change");
+
 impl Kind {
+    /// Every kind, in the order of the exit codes.
+    pub const ALL: [Kind; 10] = [
+        Kind::Failed,
+        Kind::Usage,
+        Kind::NotFound,
+        Kind::Conflict,
+        Kind::Privilege,
+        Kind::Host,
+        Kind::Busy,
+        Kind::State,
+        Kind::Drift,
+        Kind::Interrupted,
+    ];
+
+    /// What documents call it.
+    pub fn name(self) -> &'static str {
+        self.described().0
+    }
+
+    /// What it means, for documents.
+    pub fn meaning(self) -> &'static str {
+        self.described().1
+    }
+
+    fn described(self) -> (&'static str, &'static str) {
+        match self {
+            Kind::Failed => ("failed", "a tool of the kernel's failed; what the command had done is undone"),
+            Kind::Usage => ("bad input", "the command line or a file says what vpcctl refuses"),
+            Kind::NotFound => ("not found", "there is no such VPC, subnet, instance or peering"),
+            Kind::Conflict => ("conflict", "the name or the addresses are taken"),
+            Kind::Privilege => ("no privilege", "run it as root, or in a sandbox"),
+            Kind::Host => ("host", "the host lacks a tool, a kernel feature or an interface"),
+            Kind::Busy => ("busy", "another vpcctl holds the lock"),
+            Kind::State => ("state", "the state file can't be read or written"),
+            Kind::Drift => ("drift", "the kernel doesn't have what the state says"),
+            Kind::Interrupted => ("interrupted", "a signal ended the command; what it had done is undone"),
+        }
+    }
+
     /// The process's exit code for this kind.
     pub fn exit_code(self) -> u8 {
         self as u8

@@ -15,11 +15,13 @@
 
 pub mod cli;
 pub mod commands;
+pub mod completion;
 pub mod error;
 pub mod host;
 pub mod log;
 pub mod model;
 pub mod plan;
+pub mod reference;
 pub mod sandbox;
 pub mod session;
 pub mod store;
@@ -42,6 +44,9 @@ use crate::ui::{Format, Ui};
 
 /// The program: parses the command line, runs the command, reports, and returns the exit code.
 pub fn main() -> ExitCode {
+    if let Some(answered) = completion::answer() {
+        return answered;
+    }
     let Cli { globals, command } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::model::cidr::Cidr;
@@ -20,13 +21,13 @@ use crate::ui::table;
 pub const VERSION: u32 = 1;
 
 /// What `list` prints.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct List {
     version: u32,
     vpcs: Vec<ListedVpc>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ListedVpc {
     name: VpcName,
     cidr: Cidr,
@@ -36,7 +37,7 @@ struct ListedVpc {
     host_access: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ListedSubnet {
     name: Name,
     cidr: Cidr,
@@ -84,7 +85,7 @@ pub fn list_table(list: &List) -> String {
 }
 
 /// What `inspect` prints.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Inspection {
     version: u32,
     vpcs: Vec<InspectedVpc>,
@@ -92,7 +93,7 @@ pub struct Inspection {
     host: Kernel,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct InspectedVpc {
     name: VpcName,
     cidr: Cidr,
@@ -107,20 +108,20 @@ struct InspectedVpc {
     kernel: Kernel,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct InspectedUplink {
     interface: String,
     host_address: Ipv4Addr,
     router_address: Ipv4Addr,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct InspectedNat {
     interface: IfName,
     subnets: Vec<Name>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct InspectedSubnet {
     name: Name,
     cidr: Cidr,
@@ -131,7 +132,7 @@ struct InspectedSubnet {
     instances: Vec<InspectedInstance>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct InspectedInstance {
     path: String,
     namespace: String,
@@ -141,7 +142,7 @@ struct InspectedInstance {
     kernel: Kernel,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct InspectedPeering {
     vpcs: [VpcName; 2],
     addresses: [Ipv4Addr; 2],
@@ -150,7 +151,7 @@ struct InspectedPeering {
 }
 
 /// What the kernel has of an owner's objects.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 struct Kernel {
     /// How many there should be.
     objects: usize,

@@ -12,6 +12,7 @@ pub mod delete_vpc;
 pub mod disable_nat;
 pub mod enable_nat;
 pub mod exec;
+pub mod generate;
 pub mod inspect;
 pub mod list;
 pub mod peer;
@@ -43,6 +44,7 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<ExitCode>
         Command::List(args) => args.run(session)?,
         Command::Inspect(args) => args.run(session)?,
         Command::Exec(args) => args.run(session)?,
+        Command::Generate(args) => args.run(session)?,
         Command::Sandbox(args) => return args.run(),
         Command::SandboxInit(args) => return args.run(),
         Command::SandboxInternet(args) => return args.run(),

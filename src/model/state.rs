@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Failure, Result};
@@ -12,7 +13,7 @@ use crate::model::owner::Target;
 use crate::model::policy::Policy;
 
 /// All VPCs of one host.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct State {
     /// What vpcctl changed on the host for all VPCs, and how it was before.
@@ -27,7 +28,7 @@ pub struct State {
 }
 
 /// What the host had before the first uplink came, so that the last one to go can put it back.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
     /// The interfaces that VPCs leave by.
@@ -42,7 +43,7 @@ pub struct Host {
 }
 
 /// An interface that VPCs leave by.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Wan {
     /// Tells its uplinks from other WAN interfaces' in the host's rules: 1 to 65535.
@@ -52,7 +53,7 @@ pub struct Wan {
 }
 
 /// A VPC: a CIDR with subnets behind a router of their own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Vpc {
     /// Its addresses.
@@ -76,7 +77,7 @@ pub struct Vpc {
 }
 
 /// Whether the host may open connections to a VPC's instances.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostAccess {
     /// It may, by a route over the uplink.
@@ -88,7 +89,7 @@ pub enum HostAccess {
 }
 
 /// The point-to-point link between a VPC's router and the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Uplink {
     /// Its two addresses: the host's is the first, the router's the second.
@@ -98,7 +99,7 @@ pub struct Uplink {
 }
 
 /// A point-to-point /31 (RFC 3021): two addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Link(pub Cidr);
 
@@ -115,7 +116,7 @@ impl Link {
 }
 
 /// Internet access: who has it and where it leaves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nat {
     /// The host's interface towards the internet.
@@ -125,7 +126,7 @@ pub struct Nat {
 }
 
 /// Which subnets a VPC's NAT serves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NatScope {
     /// Every public one, those that come later included.
@@ -135,7 +136,7 @@ pub enum NatScope {
 }
 
 /// May a subnet have internet access?
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum SubnetType {
     /// It may leave through the uplink once NAT is enabled.
@@ -156,7 +157,7 @@ impl SubnetType {
 }
 
 /// A part of a VPC's CIDR, with its first instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subnet {
     /// Its addresses: the first is the gateway's, the second the first instance's.
@@ -173,7 +174,7 @@ pub struct Subnet {
 }
 
 /// A further instance of a subnet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Instance {
     /// Its address.
@@ -184,7 +185,7 @@ pub struct Instance {
 }
 
 /// A routed connection of two VPCs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Peering {
     /// The VPC whose name sorts first.
@@ -198,7 +199,7 @@ pub struct Peering {
 }
 
 /// What may pass a peering.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PeeringScope {
     /// Everything between the two CIDRs.
@@ -208,7 +209,7 @@ pub enum PeeringScope {
 }
 
 /// Who may open connections to whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CidrPair {
     /// Who opens.
