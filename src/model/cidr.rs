@@ -128,14 +128,19 @@ impl From<Cidr> for String {
     }
 }
 
+/// An IPv4 address as a regular expression, for JSON Schemas.
+pub(crate) fn address_pattern() -> String {
+    let octet = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
+    format!("({octet}\\.){{3}}{octet}")
+}
+
 impl JsonSchema for Cidr {
     fn schema_name() -> Cow<'static, str> {
         "cidr".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let octet = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
-        let pattern = format!("^({octet}\\.){{3}}{octet}/(3[0-2]|[12]?[0-9])$");
+        let pattern = format!("^{}/(3[0-2]|[12]?[0-9])$", address_pattern());
         json_schema!({"type": "string", "pattern": pattern, "examples": ["10.0.0.0/16"]})
     }
 }

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::{ANY_PEER, Description, EntryFields, MAX_DESCRIPTION, MAX_RULES, Object, Peer, Rules, SubnetSelector};
-use crate::model::cidr::Cidr;
+use crate::model::cidr::{Cidr, address_pattern};
 use crate::model::name::Name;
 use crate::model::policy::words;
 
@@ -69,7 +69,8 @@ impl JsonSchema for Peer {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let address = json_schema!({"type": "string", "format": "ipv4", "examples": ["10.0.0.5"]});
+        let address = format!("^{}$", address_pattern());
+        let address = json_schema!({"type": "string", "pattern": address, "examples": ["10.0.0.5"]});
         let any = words(ANY_PEER.iter().copied());
         json_schema!({"anyOf": [generator.subschema_for::<Cidr>(), address, any]})
     }
