@@ -71,7 +71,11 @@ fn rule(field: &str, value: &Value) -> Value {
 fn the_policy_schema_accepts_every_spelling_that_is_read() {
     let schema = policy_schema();
     let words = |words: &[&str]| -> Vec<Value> {
-        words.iter().flat_map(|word| [(*word).to_owned(), word.to_uppercase(), capitalized(word)]).map(Value::from).collect()
+        words
+            .iter()
+            .flat_map(|word| [(*word).to_owned(), word.to_uppercase(), capitalized(word)])
+            .map(Value::from)
+            .collect()
     };
     let ports = [json!(1), json!(65535), json!("8000-8100"), json!("1-65535"), json!([80, "90-99", 443])];
     let peers = ["10.0.0.0/16", "0.0.0.0/0", "10.0.0.5", "255.255.255.255/32"].map(Value::from);
@@ -87,7 +91,10 @@ fn the_policy_schema_accepts_every_spelling_that_is_read() {
         values.iter().for_each(|value| both_accept(&schema, &rule(field, value)));
     }
     both_accept(&schema, &json!({"subnet": "10.0.1.0/24", "ingress": []}));
-    both_accept(&schema, &json!([{"subnet": "web", "egress": []}, {"subnet": "my-db_2", "default": {"egress": "Deny"}}]));
+    both_accept(
+        &schema,
+        &json!([{"subnet": "web", "egress": []}, {"subnet": "my-db_2", "default": {"egress": "Deny"}}]),
+    );
     both_accept(&schema, &json!({"$schema": "../policy.schema.json", "default": {"ingress": "allow"}}));
 }
 
@@ -126,6 +133,7 @@ fn the_policy_schema_refuses_what_is_misspelt() {
         json!([]),
         json!([[]]),
         json!("allow"),
+        json!({"$schema": 7, "ingress": []}),
     ];
     for policy in bad {
         assert!(!schema.is_valid(&policy), "{policy}");
@@ -141,9 +149,11 @@ fn a_state_and_what_is_printed_of_it_fit_their_schemas() {
     assert_eq!(serde_json::to_value(&state).unwrap(), document, "it is as vpcctl writes it");
     let schema = schema("state.schema.json");
     accepted(&schema, &document);
-    for (place, value) in
-        [("/version", json!(2)), ("/network/vpcs/vpc1/cidr", json!("10.0.0.0")), ("/network/vpcs/vpc1/nat/wan", json!(""))]
-    {
+    for (place, value) in [
+        ("/version", json!(2)),
+        ("/network/vpcs/vpc1/cidr", json!("10.0.0.0")),
+        ("/network/vpcs/vpc1/nat/wan", json!("")),
+    ] {
         let mut changed = document.clone();
         *changed.pointer_mut(place).unwrap() = value;
         assert!(!schema.is_valid(&changed), "{place}");

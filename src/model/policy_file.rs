@@ -10,7 +10,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::error::{Failure, Kind};
 use crate::model::cidr::Cidr;
@@ -144,9 +144,8 @@ struct EntryFields {
     #[serde(default, deserialize_with = "given")]
     default: Option<Object<DefaultFields>>,
     /// Where an editor finds the schema of policy files. Of no other meaning.
-    #[serde(default, rename = "$schema")]
-    #[schemars(with = "String")]
-    _schema: IgnoredAny,
+    #[serde(default, rename = "$schema", deserialize_with = "given")]
+    _schema: Option<String>,
 }
 
 #[derive(Deserialize, Default, JsonSchema)]

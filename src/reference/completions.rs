@@ -7,6 +7,9 @@ use crate::completion::VARIABLE;
 use crate::reference::File;
 use crate::reference::program::NAME;
 
+/// zsh reads the file at the first TAB, as the body of a function. Registering alone would leave that TAB without an answer.
+const ZSH_FIRST_TAB: &str = "[[ $funcstack[1] != _vpcctl ]] || _clap_dynamic_completer_vpcctl\n";
+
 /// The scripts, each with the name under which its shell looks for it.
 ///
 /// # Errors
@@ -21,5 +24,9 @@ fn file(shell: &dyn EnvCompleter, name: &str) -> anyhow::Result<File> {
     shell
         .write_registration(VARIABLE, NAME, NAME, NAME, &mut script)
         .with_context(|| format!("cannot render the completions for {}", shell.name()))?;
-    Ok(File { name: name.to_owned(), text: String::from_utf8(script)?.trim().to_owned() + "\n" })
+    let mut text = String::from_utf8(script)?.trim().to_owned() + "\n";
+    if shell.is("zsh") {
+        text.push_str(ZSH_FIRST_TAB);
+    }
+    Ok(File { name: name.to_owned(), text })
 }

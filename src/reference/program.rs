@@ -102,7 +102,7 @@ fn blocks(command: &Command) -> Vec<Block> {
 fn block(paragraph: &str) -> Block {
     let mut lines: Vec<&str> = paragraph.trim_matches('\n').lines().collect();
     let title = match lines.first().and_then(|line| line.split_once(':')) {
-        Some((title, rest)) if title.chars().all(|c| c.is_alphanumeric() || c == ' ') => {
+        Some((title, rest)) if is_title(title) && (rest.is_empty() || rest.starts_with(' ')) => {
             lines[0] = rest.trim();
             title
         }
@@ -112,6 +112,10 @@ fn block(paragraph: &str) -> Block {
     let indent = |line: &&str| line.len() - line.trim_start().len();
     let common = lines.iter().map(indent).min().unwrap_or_default();
     Block { title: title.to_owned(), lines: lines.iter().map(|line| line[common..].trim_end().to_owned()).collect() }
+}
+
+fn is_title(text: &str) -> bool {
+    text.chars().all(|c| c.is_alphanumeric() || c == ' ')
 }
 
 /// The exit codes: number, name, meaning.
