@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use clap::CommandFactory;
@@ -19,16 +19,10 @@ use vpcctl::store::Store;
 const VPCCTL: &str = env!("CARGO_BIN_EXE_vpcctl");
 
 /// `make TARGET` for a directory of its own, as a package would be made.
-fn make(target: &str, root: &Path) -> Output {
-    let output = Command::new("make")
-        .args(["--no-print-directory", target, "PREFIX=/usr", &format!("DESTDIR={}", root.display())])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("VPCCTL_BIN", VPCCTL)
-        .env_remove("MAKEFLAGS")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    output
+fn make(target: &str, root: &Path) {
+    let mut make = Command::new("make");
+    make.args(["--no-print-directory", target, "PREFIX=/usr", &format!("DESTDIR={}", root.display())]);
+    output(make.current_dir(env!("CARGO_MANIFEST_DIR")).env("VPCCTL_BIN", VPCCTL).env_remove("MAKEFLAGS"));
 }
 
 fn installed() -> TempDir {
@@ -120,6 +114,54 @@ fn a_newer_install_takes_away_what_it_has_no_more() {
     fs::write(&list, fs::read_to_string(&list).unwrap() + old + "\n").unwrap();
     make("install", root.path());
     assert_eq!(files(root.path()), before);
+}
+
+#[test]
+fn a_debian_package_has_what_is_installed_and_says_what_it_needs() {
+    let work = TempDir::new().unwrap();
+    let stripped = work.path().join("vpcctl");
+    output(Command::new("strip").arg("-o").arg(&stripped).arg(VPCCTL));
+    let mut deb = Command::new("make");
+    deb.args(["--no-print-directory", "deb"]).current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("MAKEFLAGS");
+    deb.env("VPCCTL_BIN", &stripped).env("CARGO_TARGET_DIR", work.path()).env("DEBEMAIL", "somebody@example.com");
+    let package = output(&mut deb);
+    let package = package.trim_end();
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(package.contains(&format!("/debian/vpcctl_{version}_")), "{package}");
+
+    let unpacked = work.path().join("unpacked");
+    output(Command::new("dpkg-deb").args(["--raw-extract", package]).arg(&unpacked));
+    output(Command::new("md5sum").args(["--check", "--quiet", "DEBIAN/md5sums"]).current_dir(&unpacked));
+    let control = fs::read_to_string(unpacked.join("DEBIAN/control")).unwrap();
+    assert!(control.contains("\nMaintainer: the vpcctl authors <somebody@example.com>\n"), "{control}");
+    let (_, depends) = control.split_once("\nDepends: libc6 (>= 2.").expect(&control);
+    for tool in ["iproute2", "iptables", "ipset"] {
+        assert!(depends.lines().next().unwrap().contains(&format!(", {tool}")), "{depends}");
+    }
+    for script in ["postinst", "prerm", "postrm"] {
+        output(Command::new("sh").arg("-n").arg(unpacked.join("DEBIAN").join(script)));
+    }
+    // The same files, where Debian has them.
+    let places = [
+        ("share/zsh/site-functions/", "share/zsh/vendor-completions/"),
+        ("share/doc/vpcctl/LICENSE-APACHE", "share/doc/vpcctl/copyright"),
+        ("share/doc/vpcctl/LICENSE-MIT", "share/doc/vpcctl/changelog.gz"),
+    ];
+    let debian = |path: String| {
+        let path = places.iter().fold(path, |path, (ours, theirs)| path.replace(ours, theirs));
+        if path.ends_with(".1") { path + ".gz" } else { path }
+    };
+    let mut expected: BTreeSet<String> = files(installed().path()).into_iter().map(debian).collect();
+    expected.remove("usr/share/vpcctl/installed");
+    let usr = files(&unpacked.join("usr")).into_iter().map(|path| format!("usr/{path}"));
+    assert_eq!(usr.collect::<BTreeSet<_>>(), expected);
+}
+
+/// What a command prints, if it succeeds.
+fn output(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// An installed vpcctl and a state directory with a few VPCs.

@@ -22,9 +22,8 @@ pub fn files() -> anyhow::Result<Vec<File>> {
 }
 
 fn file(program: &Command, command: &Command) -> anyhow::Result<File> {
-    let man = Man::new(command.clone()).manual("vpcctl manual").source(format!("{NAME} {}", version(program)));
-    let mut page = Vec::new();
-    man.render_title(&mut page)?;
+    let man = Man::new(command.clone());
+    let mut page = heading(program, &man.get_filename()).into_bytes();
     man.render_name_section(&mut page)?;
     synopsis(command).to_writer(&mut page)?;
     man.render_description_section(&mut page)?;
@@ -36,8 +35,11 @@ fn file(program: &Command, command: &Command) -> anyhow::Result<File> {
     Ok(File { name: man.get_filename(), text: String::from_utf8(page)? })
 }
 
-fn version(program: &Command) -> &str {
-    program.get_version().unwrap_or_default()
+/// The line that names the page. It has no date, which the renderer would take for no argument at all.
+fn heading(program: &Command, file: &str) -> String {
+    let title = file.trim_end_matches(".1");
+    let version = program.get_version().unwrap_or_default();
+    format!(".TH {title} 1 \"\" \"{NAME} {version}\" \"User commands\"\n")
 }
 
 fn synopsis(command: &Command) -> Roff {
