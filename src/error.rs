@@ -48,15 +48,15 @@ impl Kind {
 
     /// What documents call it.
     pub fn name(self) -> &'static str {
-        self.described().0
+        self.words().0
     }
 
-    /// What it means, for documents.
-    pub fn meaning(self) -> &'static str {
-        self.described().1
+    /// What it means, in words.
+    pub fn describe(self) -> &'static str {
+        self.words().1
     }
 
-    fn described(self) -> (&'static str, &'static str) {
+    fn words(self) -> (&'static str, &'static str) {
         match self {
             Kind::Failed => ("failed", "a tool of the kernel's failed; what the command had done is undone"),
             Kind::Usage => ("bad input", "the command line or a file says what vpcctl refuses"),

@@ -35,7 +35,7 @@ fn the_table_of_exit_codes_names_every_kind() {
     let rows = table("Exit codes");
     let shown: Vec<[&str; 3]> = rows.iter().map(|row| [&*row[0], &*row[1], &*row[2]]).collect();
     let codes: Vec<String> = Kind::ALL.iter().map(|kind| kind.exit_code().to_string()).collect();
-    let kinds = Kind::ALL.iter().zip(&codes).map(|(kind, code)| [code, kind.name(), kind.meaning()]);
+    let kinds = Kind::ALL.iter().zip(&codes).map(|(kind, code)| [code, kind.name(), kind.describe()]);
     let (name, meaning) = DONE;
     assert_eq!(shown, [["0", name, meaning]].into_iter().chain(kinds).collect::<Vec<_>>());
 }

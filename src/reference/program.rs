@@ -120,7 +120,7 @@ fn is_title(text: &str) -> bool {
 
 /// The exit codes: number, name, meaning.
 pub fn exit_codes() -> Vec<(u8, &'static str, &'static str)> {
-    let kinds = Kind::ALL.iter().map(|kind| (kind.exit_code(), kind.name(), kind.meaning()));
+    let kinds = Kind::ALL.iter().map(|kind| (kind.exit_code(), kind.name(), kind.describe()));
     std::iter::once((0, DONE.0, DONE.1)).chain(kinds).collect()
 }
 
