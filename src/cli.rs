@@ -108,6 +108,30 @@ pub enum Command {
     Inspect(commands::inspect::Inspect),
     /// Run a command in an instance, or in a VPC's router
     Exec(commands::exec::Exec),
+    /// Open a shell in an instance, or in a VPC's router
+    Shell(commands::shell::Shell),
+    /// Start a program in an instance, in the background
+    DeployApp(commands::deploy_app::DeployApp),
+    /// List the apps that were deployed
+    ListApps(commands::list_apps::ListApps),
+    /// Show what an app printed
+    Logs(commands::logs::Logs),
+    /// Stop an instance's apps
+    StopApp(commands::stop_app::StopApp),
+    /// Make everything again that the kernel lacks, as after a reboot
+    Restore(commands::restore::Restore),
+    /// The start of an app
+    #[command(hide = true)]
+    RunApp(commands::run_app::RunApp),
+    /// An app's supervisor
+    #[command(hide = true)]
+    SuperviseApp(commands::run_app::RunApp),
+    /// An app before it is itself
+    #[command(hide = true)]
+    InitApp(commands::run_app::RunApp),
+    /// The end of an app
+    #[command(hide = true)]
+    EndApp(commands::run_app::EndApp),
     /// Run a command, or a shell, in a private machine with an internet of its own: no root needed
     Sandbox(commands::sandbox::Sandbox),
     /// Write man pages, completions, the reference or the schemas

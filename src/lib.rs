@@ -13,6 +13,7 @@
 //! - [`host`] is the only door to the kernel, [`store`] the only writer of state, [`session`] the only choreography.
 //! - Whoever asks what a VPC consists of reads [`plan::topology`]; what may reach what, [`plan::firewall`].
 
+pub mod app;
 pub mod cli;
 pub mod commands;
 pub mod completion;
@@ -27,6 +28,7 @@ pub mod session;
 pub mod store;
 pub mod ui;
 pub mod view;
+pub mod web;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -106,7 +108,19 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 /// The others start programs that handle signals themselves.
 fn works_on_state(command: &Command) -> bool {
-    !matches!(command, Command::Exec(_) | Command::Sandbox(_) | Command::SandboxInit(_) | Command::SandboxInternet(_))
+    !matches!(
+        command,
+        Command::Exec(_)
+            | Command::Shell(_)
+            | Command::Logs(_)
+            | Command::RunApp(_)
+            | Command::SuperviseApp(_)
+            | Command::InitApp(_)
+            | Command::EndApp(_)
+            | Command::Sandbox(_)
+            | Command::SandboxInit(_)
+            | Command::SandboxInternet(_)
+    )
 }
 
 /// A signal that asks the command to end is noted; the command looks between two steps.

@@ -1,6 +1,7 @@
 //! The only choreography: lock and load, edit, plan, show or apply, commit. Every command that changes something is an edit
 //! handed to [`Session::change`].
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::plan::observed::Observed;
 use crate::plan::op::Op;
 use crate::plan::reconcile::{self, Unmarked};
 use crate::plan::subject::Subject;
-use crate::plan::{self, Plan, claims, script, topology};
+use crate::plan::{self, Plan, Split, claims, script, topology};
 use crate::store::{Lock, Store};
 use crate::ui::Ui;
 
@@ -75,7 +76,7 @@ impl Session<'_> {
 
     /// What the kernel has of these ops.
     pub fn observe<'b>(&self, ops: impl IntoIterator<Item = &'b Op>) -> Result<Observed> {
-        look::observe(ops).map_err(|error| failure(&error))
+        look::observe(ops, &self.store.apps()).map_err(|error| failure(&error))
     }
 
     /// What an edit has to know of the host.
@@ -130,14 +131,24 @@ impl Session<'_> {
     /// From one state to the next: the intent, the kernel, the commit.
     fn advance(&self, lock: &Lock, old: &State, new: &State) -> Result<usize> {
         let Checked { plan, mends } = self.checked_plan(old, new)?;
+        let known: BTreeSet<String> = topology::apps(old).iter().map(Op::identity).collect();
+        let Split { network, apps } = plan.split_apps(&|op| !known.contains(&op.identity()));
         self.store.begin(lock, &self.command, new)?;
-        if let Err((part, error)) = self.run(&plan, self.interrupted) {
+        if let Err((part, error)) = self.run(&network, self.interrupted) {
             // What is left to unmake may be gone by itself, and what was found missing may have moved: look again, and go on.
             let forward = part == Part::Unmake || (mends && !error.interrupted);
             self.settle(lock, old, new, forward, error)?;
         }
+        self.start_besides(&apps);
         self.store.commit(lock)?;
         Ok(0)
+    }
+
+    /// Starts apps that are not what the command is about: one that can't start is reported, and no reason to fail.
+    fn start_besides(&self, apps: &Plan) {
+        if let Err((_, error)) = self.run(apps, &AtomicBool::new(false)) {
+            self.ui.note(&format!("{}: {}", error.object, error.reason));
+        }
     }
 
     /// What the state says of `subject` and the kernel lacks; the number of objects that were mended.
@@ -154,16 +165,19 @@ impl Session<'_> {
         if plan.is_empty() {
             return Ok(0);
         }
+        let mended = plan.make.len();
+        let Split { network, apps } = plan.split_apps(&|_| false);
         self.store.begin(lock, &self.command, state)?;
-        let mended = match self.run(&plan, self.interrupted) {
-            Err((_, error)) if error.interrupted => Err(failure(&error)),
-            Err(_) => self.converge(&ops, &[]),
-            Ok(()) => Ok(()),
-        };
-        // Where it failed, the next command goes on: what is half-made may not bear its mark yet.
-        mended?;
+        match self.run(&network, self.interrupted) {
+            // The next command goes on: what is half-made may not bear its mark yet.
+            Err((_, error)) if error.interrupted => return Err(failure(&error)),
+            Err(_) => self.converge(&ops, &[])?,
+            Ok(()) => {}
+        }
+        let started = self.run(&apps, self.interrupted);
         self.store.abandon(lock)?;
-        Ok(plan.make.len())
+        started.map_err(|(_, error)| failure(&error))?;
+        Ok(mended)
     }
 
     /// The plan from one state to the next. Where something is in the way, or something that should be there is not, the plan
@@ -207,7 +221,7 @@ impl Session<'_> {
     fn run(&self, plan: &Plan, interrupted: &AtomicBool) -> Result<(), (Part, StepError)> {
         let before = |step: &batch::Step| self.ui.step(step);
         let note = |text: &str| self.ui.note(text);
-        let host = Host { before: &before, note: &note, interrupted };
+        let host = Host { before: &before, note: &note, interrupted, store: &self.store };
         let parts = batch::steps(plan);
         parts.iter().try_for_each(|(part, steps)| host.apply(steps).map_err(|error| (*part, error)))
     }
@@ -221,8 +235,12 @@ impl Session<'_> {
         loop {
             let observed = self.observe(wanted.iter().chain(unwanted))?;
             let plan = reconcile::plan(wanted, unwanted, &observed, Unmarked::Ours);
-            match self.run(&plan, &AtomicBool::new(false)) {
-                Ok(()) => return Ok(()),
+            let Split { network, apps } = plan.split_apps(&|_| false);
+            match self.run(&network, &AtomicBool::new(false)) {
+                Ok(()) => {
+                    self.start_besides(&apps);
+                    return Ok(());
+                }
                 Err((_, error)) if attempts == CONVERGE_ATTEMPTS => return Err(failure(&error)),
                 Err(_) => attempts += 1,
             }

@@ -16,6 +16,7 @@ use rustix::io::FdFlags;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::app::record::Apps;
 use crate::error::{Failure, Kind, Result};
 use crate::model::check;
 use crate::model::state::State;
@@ -72,6 +73,16 @@ impl Store {
     /// The file in which every action is logged.
     pub fn log_path(&self) -> PathBuf {
         self.dir.join("vpcctl.log")
+    }
+
+    /// The records and logs of apps.
+    pub fn apps(&self) -> Apps {
+        Apps::new(self.dir.join("apps"))
+    }
+
+    /// The directory itself.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Makes the directory, for root alone, where it is missing; refuses one that others could write to.

@@ -1,14 +1,16 @@
 //! `vpcctl enable-nat`.
 
+use std::net::Ipv4Addr;
+
 use clap::Args;
 
 use crate::commands::args::{PoolArg, VpcArg, report};
-use crate::model::edit::{NatSpec, enable_nat};
+use crate::model::edit::{NatSpec, PUBLIC_NAMESERVERS, enable_nat};
 use crate::model::name::{IfName, Name};
 use crate::model::owner::Owner;
-use crate::model::state::SubnetType;
+use crate::model::state::{Nameservers, State, SubnetType};
 use crate::plan::subject::Subject;
-use crate::session::Session;
+use crate::session::{Outcome, Session};
 
 /// Gives public subnets internet access: masqueraded by the router to the uplink's address, and by the host to its own.
 #[derive(Debug, Args)]
@@ -25,6 +27,9 @@ pub struct EnableNat {
     /// The host's interface towards the internet [default: the default route's]
     #[arg(long, value_name = "INTERFACE", visible_alias = "wan", aliases = ["internet-interface", "public-interface"])]
     interface: Option<IfName>,
+    /// A name server for the instances, instead of the host's; may be given three times
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<Ipv4Addr>,
     #[command(flatten)]
     pool: PoolArg,
 }
@@ -35,6 +40,7 @@ impl EnableNat {
             vpc: self.vpc.get()?,
             subnet: self.subnet.clone(),
             wan: self.interface.clone(),
+            nameservers: self.dns.clone(),
             pool: self.pool.uplink_pool,
         };
         let name = &spec.vpc;
@@ -51,9 +57,23 @@ impl EnableNat {
             if subnets.is_empty() { "no subnet yet".into() } else { subnets.join(", ") }
         );
         report(session, &outcome, &format!("enabled {what}"), &format!("{what} is enabled"));
+        self.note_public_nameservers(session, &outcome);
         if vpc.subnets.values().all(|subnet| subnet.kind == SubnetType::Private) {
             session.ui.note(&format!("{name} has no public subnet: add one with --type public"));
         }
         Ok(())
+    }
+    /// An operator should know when names are asked of somebody whom nobody chose.
+    fn note_public_nameservers(&self, session: &Session<'_>, outcome: &Outcome) {
+        let is_public = |state: &State| {
+            let nat = self.vpc.get().ok().and_then(|name| state.vpcs.get(&name)?.nat.clone());
+            nat.is_some_and(|nat| nat.nameservers == Nameservers::Host(PUBLIC_NAMESERVERS.to_vec()))
+        };
+        if is_public(&outcome.new) && !is_public(&outcome.old) {
+            let [one, other] = PUBLIC_NAMESERVERS;
+            session.ui.note(&format!(
+                "the host names no server that an instance reaches: names are asked of {one} and {other}; --dns chooses others"
+            ));
+        }
     }
 }

@@ -28,28 +28,34 @@ pub struct Exec {
 
 impl Exec {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
-        let Target { vpc, subnet, instance } = &self.target;
-        session.read()?.check_target(&self.target)?;
-        let netns = match subnet {
-            None => kernel_names::router(vpc),
-            Some(subnet) => kernel_names::instance(vpc, subnet, instance.as_ref()),
-        };
-        let enter = ["netns", "exec", netns.as_str()].map(OsString::from);
-        let args: Vec<OsString> = enter.into_iter().chain(self.command.iter().cloned()).collect();
-        let words: Vec<String> = args.iter().map(|arg| script::quote(&arg.to_string_lossy())).collect();
-        let line = format!("ip {}", words.join(" "));
-        if session.dry_run {
-            return Ok(session.ui.data(&format!("{line}\n"))?);
-        }
-        privilege::check()?;
-        if !namespace::is_alive(&netns) {
-            return Err(Failure::new(Kind::Drift, format!("the namespace `{netns}` of `{}` is gone", self.target))
-                .hint("repeat the command that made it, and it is mended")
-                .into());
-        }
-        session.ui.command(&line);
-        session.ui.log_to(&session.store.log_path());
-        tracing::info!(target: log::ACTION, "{line}");
-        Err(run::become_program("ip", &args).into())
+        enter(session, &self.target, &self.command, &[])
     }
+}
+
+/// Becomes a program in the target's namespace, with these variables besides the caller's.
+pub(super) fn enter(
+    session: &Session<'_>,
+    target: &Target,
+    command: &[OsString],
+    environment: &[(&str, String)],
+) -> anyhow::Result<()> {
+    session.read()?.check_target(target)?;
+    let netns = kernel_names::of_target(target);
+    let enter = ["netns", "exec", netns.as_str()].map(OsString::from);
+    let args: Vec<OsString> = enter.into_iter().chain(command.iter().cloned()).collect();
+    let words: Vec<String> = args.iter().map(|arg| script::quote(&arg.to_string_lossy())).collect();
+    let line = format!("ip {}", words.join(" "));
+    if session.dry_run {
+        return Ok(session.ui.data(&format!("{line}\n"))?);
+    }
+    privilege::check()?;
+    if !namespace::is_alive(&netns) {
+        return Err(Failure::new(Kind::Drift, format!("the namespace `{netns}` of `{target}` is gone"))
+            .hint("`vpcctl restore` makes it again")
+            .into());
+    }
+    session.ui.command(&line);
+    session.ui.log_to(&session.store.log_path());
+    tracing::info!(target: log::ACTION, "{line}");
+    Err(run::become_program("ip", &args, environment).into())
 }

@@ -9,15 +9,22 @@ pub mod create_vpc;
 pub mod delete_instance;
 pub mod delete_subnet;
 pub mod delete_vpc;
+pub mod deploy_app;
 pub mod disable_nat;
 pub mod enable_nat;
 pub mod exec;
 pub mod generate;
 pub mod inspect;
 pub mod list;
+pub mod list_apps;
+pub mod logs;
 pub mod peer;
 pub mod remove_policy;
+pub mod restore;
+pub mod run_app;
 pub mod sandbox;
+pub mod shell;
+pub mod stop_app;
 pub mod unpeer;
 
 use std::process::ExitCode;
@@ -45,6 +52,16 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<ExitCode>
         Command::Inspect(args) => args.run(session)?,
         Command::Exec(args) => args.run(session)?,
         Command::Generate(args) => args.run(session)?,
+        Command::Shell(args) => args.run(session)?,
+        Command::DeployApp(args) => args.run(session)?,
+        Command::ListApps(args) => args.run(session)?,
+        Command::Logs(args) => args.run(session)?,
+        Command::StopApp(args) => args.run(session)?,
+        Command::Restore(args) => args.run(session)?,
+        Command::RunApp(args) => args.start(session)?,
+        Command::SuperviseApp(args) => args.supervise(session)?,
+        Command::InitApp(args) => args.become_app()?,
+        Command::EndApp(args) => args.run(session)?,
         Command::Sandbox(args) => return args.run(),
         Command::SandboxInit(args) => return args.run(),
         Command::SandboxInternet(args) => return args.run(),

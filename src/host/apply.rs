@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use crate::host::namespace;
 use crate::host::run;
-use crate::host::{Host, StepError, look, pool, processes};
+use crate::host::{Host, StepError, apps, files, look, pool, processes};
 use crate::model::kernel_names::Netns;
 use crate::model::owner::Owner;
 use crate::plan::batch::{Call, InputLine, Program, Step, Steps, Write};
@@ -19,7 +19,8 @@ impl Host<'_> {
     /// Runs the steps of one part of a plan; stops at the first that fails.
     pub fn apply(&self, steps: &Steps) -> Result<(), StepError> {
         self.in_order(&steps.first)?;
-        self.side_by_side(&steps.places)?;
+        self.side_by_side(&steps.places, After::Stop)?;
+        self.side_by_side(&steps.apps.iter().map(std::slice::from_ref).collect::<Vec<_>>(), After::GoOn)?;
         self.in_order(&steps.last)
     }
 
@@ -27,24 +28,22 @@ impl Host<'_> {
         steps.iter().try_for_each(|step| self.step(step))
     }
 
-    /// Workers take place after place until all are done or one has failed.
-    fn side_by_side(&self, places: &[Vec<Step>]) -> Result<(), StepError> {
-        let workers = pool::size(places.len());
-        if workers <= 1 {
-            return places.iter().try_for_each(|steps| self.in_order(steps));
-        }
-        let queue: Mutex<VecDeque<&Vec<Step>>> = Mutex::new(places.iter().collect());
+    /// Workers take place after place until all are done; the first failure.
+    fn side_by_side<S: AsRef<[Step]> + Sync>(&self, places: &[S], after: After) -> Result<(), StepError> {
+        let queue: Mutex<VecDeque<&S>> = Mutex::new(places.iter().collect());
         let failed: Mutex<Option<StepError>> = Mutex::new(None);
         let take = || lock(&queue).pop_front();
         let work = || {
             while let Some(steps) = take() {
-                if let Err(error) = self.in_order(steps) {
-                    lock(&queue).clear();
+                if let Err(error) = self.in_order(steps.as_ref()) {
+                    if after == After::Stop {
+                        lock(&queue).clear();
+                    }
                     lock(&failed).get_or_insert(error);
                 }
             }
         };
-        pool::run(workers, &work);
+        pool::run(pool::size(places.len()), &work);
         lock(&failed).take().map_or(Ok(()), Err)
     }
 
@@ -56,6 +55,9 @@ impl Host<'_> {
         match step {
             Step::Run(call) => within(&call.place, || run::check(call).map(|_| ())),
             Step::Write(place, writes) => within(place, || writes.iter().try_for_each(|write| set(place, write))),
+            Step::Files(configs) => configs.iter().try_for_each(files::make_so),
+            Step::Start(launch) => apps::start(launch, self.store),
+            Step::Stop(ids) => apps::stop(ids, self.store),
             Step::EndProcesses(namespaces) => self.end_processes(namespaces),
             Step::Clean(leftovers) => clean(leftovers),
         }
@@ -77,6 +79,15 @@ impl Host<'_> {
             interrupted: false,
         })
     }
+}
+
+/// What happens after a failure to what has not begun yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// It depends on what failed.
+    Stop,
+    /// It doesn't.
+    GoOn,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::Ipv4Addr;
 
 use crate::error::{Failure, Kind};
 use crate::host::{StepError, look, privilege, run};
@@ -104,6 +105,7 @@ fn from_seen(seen: &Seen, uplinks: &BTreeSet<String>, firewall: FirewallFacts) -
         default_wan: default_wan(&seen.routes),
         links: links.collect(),
         networks: addresses.chain(routes).collect(),
+        nameservers: nameservers(&|path| fs::read_to_string(path).ok(), &own_addresses(seen)),
         firewall,
     }
 }
@@ -126,6 +128,34 @@ fn destination(dst: &str) -> Option<Cidr> {
     }
 }
 
+/// Where the host says whom it asks for names. Where the first names a stub on the host itself, such as systemd-resolved's on
+/// 127.0.0.53, one of the others says whom that asks.
+const RESOLV_CONFS: [&str; 3] =
+    ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf"];
+
+/// The servers of the first file that names any whom somebody behind NAT reaches.
+fn nameservers(read: &dyn Fn(&str) -> Option<String>, own: &BTreeSet<Ipv4Addr>) -> Vec<Ipv4Addr> {
+    let servers = RESOLV_CONFS.iter().map(|path| read_nameservers(&read(path).unwrap_or_default(), own));
+    servers.into_iter().find(|servers| !servers.is_empty()).unwrap_or_default()
+}
+
+fn read_nameservers(text: &str, own: &BTreeSet<Ipv4Addr>) -> Vec<Ipv4Addr> {
+    let words = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let named = words.filter_map(|words| match words[..] {
+        ["nameserver", address, ..] => address.parse::<Ipv4Addr>().ok(),
+        _ => None,
+    });
+    // New connections from a VPC to the host are dropped; link-local addresses are nobody's business but the host's.
+    let is_reached = |server: &Ipv4Addr| {
+        !(server.is_loopback() || server.is_unspecified() || server.is_link_local() || own.contains(server))
+    };
+    named.filter(is_reached).collect()
+}
+
+fn own_addresses(seen: &Seen) -> BTreeSet<Ipv4Addr> {
+    seen.addresses.iter().map(|(_, address, _)| *address).collect()
+}
+
 fn default_wan(routes: &[SeenRoute]) -> Option<IfName> {
     let main = |route: &&SeenRoute| matches!(route.table.as_deref(), None | Some("main"));
     let defaults = routes.iter().filter(main).filter(|route| route.dst == "default" && route.dev.is_some());
@@ -141,6 +171,26 @@ fn forwards(link: &IfName) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn behind_a_stub_the_servers_are_those_that_it_asks() {
+        let files = |stub: &'static str, upstream: &'static str| {
+            move |path: &str| match path {
+                "/etc/resolv.conf" => Some(stub.to_owned()),
+                "/run/systemd/resolve/resolv.conf" => Some(upstream.to_owned()),
+                _ => None,
+            }
+        };
+        let own = [Ipv4Addr::new(198, 51, 100, 10)].into();
+        let upstream = "# a comment\nnameserver 203.0.113.53\nnameserver fe80::1\nnameserver 203.0.113.54 \n";
+        let servers = vec![Ipv4Addr::new(203, 0, 113, 53), Ipv4Addr::new(203, 0, 113, 54)];
+        for stub in ["nameserver 127.0.0.53\n", "nameserver 198.51.100.10\n", "nameserver 169.254.169.254\n", ""] {
+            assert_eq!(nameservers(&files(stub, upstream), &own), servers, "{stub}");
+        }
+        let direct = nameservers(&files("nameserver 192.0.2.1\n", upstream), &own);
+        assert_eq!(direct, [Ipv4Addr::new(192, 0, 2, 1)]);
+        assert!(nameservers(&files("nameserver 127.0.0.1\n", ""), &own).is_empty());
+    }
 
     #[test]
     fn nft_tells_tables_without_chains_too() {

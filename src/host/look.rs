@@ -2,22 +2,28 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use crate::app::record::Apps;
 use crate::host::run;
 use crate::host::{StepError, namespace, pool};
+use crate::model::app::App;
 use crate::model::owner::Owner;
 use crate::plan::batch::{Call, InputLine, Program};
+use crate::plan::launch::AppId;
 use crate::plan::line::Place;
 use crate::plan::observed::{IP_QUERIES, Observed, Questions, Seen, questions};
-use crate::plan::op::Op;
+use crate::plan::op::{Object, Op};
+use crate::plan::resolver;
 
 /// How often a dump that the kernel says was interrupted is asked for again.
 const DUMP_ATTEMPTS: usize = 8;
 
 /// What the kernel has of all that the ops are about.
-pub fn observe<'a>(ops: impl IntoIterator<Item = &'a Op>) -> Result<Observed, StepError> {
+pub fn observe<'a>(ops: impl IntoIterator<Item = &'a Op>, apps: &Apps) -> Result<Observed, StepError> {
+    let ops: Vec<&Op> = ops.into_iter().collect();
+    let (files, apps) = besides_namespaces(&ops, apps);
     let asked = questions(ops);
     let stale = asked.keys().filter_map(|place| place.netns()).filter(|netns| namespace::is_stale(netns));
     let stale = stale.cloned().collect();
@@ -40,7 +46,27 @@ pub fn observe<'a>(ops: impl IntoIterator<Item = &'a Op>) -> Result<Observed, St
     };
     pool::run(pool::size(places), &work);
     let places = seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)?;
-    Ok(Observed { places, stale })
+    Ok(Observed { places, stale, files, apps })
+}
+
+/// What namespaces leave behind on the host: files of configuration, and records of apps.
+fn besides_namespaces(ops: &[&Op], records: &Apps) -> (BTreeMap<PathBuf, String>, BTreeMap<AppId, Option<App>>) {
+    let mut files = BTreeMap::new();
+    let mut apps = BTreeMap::new();
+    for op in ops {
+        match &op.object {
+            Object::Resolver { netns, .. } => {
+                let path = resolver::path(netns);
+                files.extend(fs::read_to_string(&path).ok().map(|text| (path, text)));
+            }
+            Object::App(launch) => {
+                let id = launch.id();
+                apps.extend(records.running(&id).map(|running| (id, running)));
+            }
+            _ => {}
+        }
+    }
+    (files, apps)
 }
 
 /// What one place has; nothing where the namespace is gone.

@@ -1,7 +1,9 @@
 //! The only room with a door to the kernel: starting the tools, entering namespaces, writing settings, ending processes.
 
 pub mod apply;
+mod apps;
 pub mod facts;
+mod files;
 pub mod look;
 pub mod namespace;
 mod pool;
@@ -13,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::plan::batch::{Call, Step};
 use crate::plan::line::Place;
+use crate::store::Store;
 
 /// The kernel of this host, and who watches while it is changed.
 pub struct Host<'a> {
@@ -20,6 +23,8 @@ pub struct Host<'a> {
     pub before: &'a (dyn Fn(&Step) + Sync),
     /// Called with what the operator should know besides.
     pub note: &'a (dyn Fn(&str) + Sync),
+    /// Where the records of apps are.
+    pub store: &'a Store,
     /// Set by a signal that asks the command to end.
     pub interrupted: &'a AtomicBool,
 }

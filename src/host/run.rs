@@ -74,12 +74,27 @@ pub fn success(call: &Call, output: Output) -> Result<String, StepError> {
     if output.code == Some(0) { Ok(output.stdout) } else { Err(failed(call, &output)) }
 }
 
-/// Becomes another program: the caller's terminal, signals and exit code are its own.
-pub fn become_program(program: &str, args: &[OsString]) -> Failure {
+/// The caller's shell.
+pub fn shell() -> PathBuf {
+    let preferred = std::env::var_os("SHELL").map(PathBuf::from).into_iter();
+    let known = ["/bin/bash", "/bin/sh"].map(PathBuf::from);
+    let mut usable = preferred.chain(known).filter(|path| path.is_absolute() && path.is_file());
+    usable.next().unwrap_or_else(|| "/bin/sh".into())
+}
+
+/// What makes a shell say where it is: Debian's and Ubuntu's prompts show `debian_chroot`, a shell without a prompt of its own
+/// `PS1`.
+pub fn shell_environment(place: &str) -> [(&'static str, String); 2] {
+    [("debian_chroot", place.to_owned()), ("PS1", format!("({place}) # "))]
+}
+
+/// Becomes another program: the caller's terminal, signals and exit code are its own, and its environment but for these
+/// variables.
+pub fn become_program(program: &str, args: &[OsString], environment: &[(&str, String)]) -> Failure {
     match find(program) {
         Err(failure) => failure,
         Ok(path) => {
-            let error = Command::new(&path).args(args).exec();
+            let error = Command::new(&path).args(args).envs(environment.iter().cloned()).exec();
             Failure::new(Kind::Host, format!("cannot start `{}`: {error}", path.display()))
         }
     }

@@ -1,6 +1,7 @@
 //! What an edit has to know of the host, gathered by whoever may look at it and handed in as data.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use crate::model::cidr::Cidr;
 use crate::model::name::IfName;
@@ -35,6 +36,8 @@ pub struct HostFacts {
     pub links: BTreeMap<IfName, HostLink>,
     /// What the host reaches by itself, default routes excepted.
     pub networks: Vec<HostNetwork>,
+    /// Whom the host asks for names, as far as somebody behind NAT reaches them too.
+    pub nameservers: Vec<Ipv4Addr>,
     /// The tables and built-in chains that exist, where that was asked.
     pub firewall: FirewallFacts,
 }

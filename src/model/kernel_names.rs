@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::str::FromStr;
 
+use crate::error::Failure;
 use crate::model::hash::stable_hash;
 use crate::model::name::{IfName, Name, VpcName};
-use crate::model::owner::Owner;
+use crate::model::owner::{Owner, Target};
 use crate::model::state::State;
 
 /// The name of a network namespace: a file below `/run/netns`.
@@ -20,6 +22,20 @@ impl Netns {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl FromStr for Netns {
+    type Err = Failure;
+
+    /// Three names at most, joined by hyphens, are read as one: they have no other characters than one has.
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        let is_odd = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+        if text.is_empty() || text.starts_with('-') || text.contains(is_odd) {
+            return Err(Failure::usage(format!("`{}` is no namespace of a VPC", text.escape_debug()))
+                .hint("`ip netns list` shows those that there are"));
+        }
+        Ok(Netns(text.to_owned()))
     }
 }
 
@@ -74,6 +90,12 @@ pub fn instance(vpc: &VpcName, subnet: &Name, instance: Option<&Name>) -> Netns 
         None => format!("{vpc}-{subnet}"),
         Some(instance) => format!("{vpc}-{subnet}-{instance}"),
     })
+}
+
+/// The namespace that a path names.
+pub fn of_target(target: &Target) -> Netns {
+    let Target { vpc, subnet, instance: name } = target;
+    subnet.as_ref().map_or_else(|| router(vpc), |subnet| instance(vpc, subnet, name.as_ref()))
 }
 
 /// The bridge in a VPC's router.

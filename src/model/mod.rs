@@ -1,5 +1,6 @@
 //! What a network of VPCs is, and how it may change. Pure: no process, file, clock or environment.
 
+pub mod app;
 pub mod check;
 pub mod cidr;
 pub mod edit;

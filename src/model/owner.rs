@@ -99,6 +99,16 @@ impl FromStr for Target {
     }
 }
 
+impl Target {
+    /// The owner of the objects that the path stands for.
+    pub fn owner(&self) -> Owner {
+        match &self.subnet {
+            None => Owner::Vpc(self.vpc.clone()),
+            Some(subnet) => Owner::instance(&self.vpc, subnet, self.instance.as_ref()),
+        }
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.vpc)?;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Failure, Result};
+use crate::model::app::{App, Port};
 use crate::model::cidr::Cidr;
 use crate::model::name::{IfName, Name, VpcName};
 use crate::model::owner::Target;
@@ -123,6 +124,34 @@ pub struct Nat {
     pub wan: IfName,
     /// The subnets that have it.
     pub scope: NatScope,
+    /// Whom the instances of these subnets ask for names.
+    #[serde(default)]
+    pub nameservers: Nameservers,
+}
+
+/// Whom instances with internet access ask for names; nobody where there are no addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Nameservers {
+    /// Those that the host asks, as far as an instance can reach them.
+    Host(Vec<Ipv4Addr>),
+    /// Those that the operator chose.
+    Chosen(Vec<Ipv4Addr>),
+}
+
+impl Default for Nameservers {
+    fn default() -> Self {
+        Nameservers::Host(Vec::new())
+    }
+}
+
+impl Nameservers {
+    /// Their addresses.
+    pub fn addresses(&self) -> &[Ipv4Addr] {
+        match self {
+            Nameservers::Host(addresses) | Nameservers::Chosen(addresses) => addresses,
+        }
+    }
 }
 
 /// Which subnets a VPC's NAT serves.
@@ -168,6 +197,9 @@ pub struct Subnet {
     /// The policy of all its instances that have none of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
+    /// The apps of the first instance, by port.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub apps: BTreeMap<Port, App>,
     /// The further instances by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub instances: BTreeMap<Name, Instance>,
@@ -182,6 +214,9 @@ pub struct Instance {
     /// Its own policy, in place of the subnet's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
+    /// Its apps, by port.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub apps: BTreeMap<Port, App>,
 }
 
 /// A routed connection of two VPCs.
@@ -301,6 +336,15 @@ impl Subnet {
         let further = self.instances.iter();
         let further = further.map(|(name, i)| (Some(name), i.address, i.policy.as_ref().or(self.policy.as_ref())));
         std::iter::once(first).chain(further)
+    }
+
+    /// The apps of an instance by port; the first instance has no name.
+    pub fn apps_of(&self, instance: Option<&Name>) -> impl Iterator<Item = (Port, &App)> {
+        let apps = match instance {
+            None => Some(&self.apps),
+            Some(name) => self.instances.get(name).map(|instance| &instance.apps),
+        };
+        apps.into_iter().flatten().map(|(port, app)| (*port, app))
     }
 
     /// The address at `offset`; a subnet is a /30 or larger, so 1 and 2 are always inside.

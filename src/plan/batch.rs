@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use crate::model::kernel_names::Netns;
 use crate::model::owner::Owner;
-use crate::plan::line::{Change, Firewall, Leftover, Line, Place, Setting};
+use crate::plan::launch::{AppId, Launch};
+use crate::plan::line::{Change, ConfigFile, Firewall, Leftover, Line, Place, Setting};
 use crate::plan::op::Op;
 use crate::plan::rule::Table;
 use crate::plan::{Plan, Removed};
@@ -105,6 +106,12 @@ pub enum Step {
     Run(Call),
     /// Settings are written.
     Write(Place, Vec<Write>),
+    /// Files of configuration are written or removed.
+    Files(Vec<ConfigFile>),
+    /// An app starts.
+    Start(Launch),
+    /// Apps end.
+    Stop(Vec<AppId>),
     /// Processes that live in namespaces about to go are ended.
     EndProcesses(Vec<Netns>),
     /// Tables and chains of the host that came with our rules go, if nobody else uses them by now.
@@ -118,6 +125,8 @@ pub struct Steps {
     pub first: Vec<Step>,
     /// By place.
     pub places: Vec<Vec<Step>>,
+    /// The starts of apps, which don't depend on each other, once all places are done.
+    pub apps: Vec<Step>,
     /// After all others.
     pub last: Vec<Step>,
 }
@@ -125,12 +134,12 @@ pub struct Steps {
 impl Steps {
     /// All steps, in an order in which they may run.
     pub fn iter(&self) -> impl Iterator<Item = &Step> {
-        self.first.iter().chain(self.places.iter().flatten()).chain(&self.last)
+        self.first.iter().chain(self.places.iter().flatten()).chain(&self.apps).chain(&self.last)
     }
 
     /// The number of processes that they start.
     pub fn processes(&self) -> usize {
-        self.iter().filter(|step| matches!(step, Step::Run(_))).count()
+        self.iter().filter(|step| matches!(step, Step::Run(_) | Step::Start(_))).count()
     }
 }
 
@@ -165,8 +174,9 @@ pub fn making(ops: &[Op]) -> Steps {
             _ => by_place.push(line),
         }
     }
-    let places = by_place.0.into_iter().map(|(place, lines)| lines.making(&place)).collect();
-    Steps { first: ip_batch(&Place::Host, links).into_iter().collect(), places, last: vec![] }
+    let apps = std::mem::take(&mut by_place.starts).into_iter().map(Step::Start).collect();
+    let places = by_place.lines.into_iter().map(|(place, lines)| lines.making(&place)).collect();
+    Steps { first: ip_batch(&Place::Host, links).into_iter().collect(), places, apps, last: vec![] }
 }
 
 /// The steps that unmake the ops.
@@ -175,26 +185,49 @@ pub fn unmaking(ops: &[Op]) -> Steps {
     let stays = |place: &Place| removed.keeps(place);
     let mut by_place = Places::default();
     let mut links = Vec::new();
-    for line in ops.iter().filter(|op| !removed.takes(op)).flat_map(|op| op.unmake(&stays)) {
+    let is_to_do = |op: &&Op| !removed.takes(op) || op.outlives_its_namespace();
+    for line in ops.iter().filter(is_to_do).flat_map(|op| op.unmake(&stays)) {
         match line.change {
             Change::Links(text) => links.push(InputLine { text, object: line.object }),
             _ => by_place.push(line),
         }
     }
     let doomed: Vec<Netns> = removed.namespaces().iter().cloned().collect();
-    let first = if doomed.is_empty() { vec![] } else { vec![Step::EndProcesses(doomed)] };
-    let places = by_place.0.into_iter().map(|(place, lines)| lines.unmaking(&place)).collect();
-    Steps { first, places, last: ip_batch(&Place::Host, links).into_iter().collect() }
+    let stops = std::mem::take(&mut by_place.stops);
+    let stop = (!stops.is_empty()).then_some(Step::Stop(stops));
+    let end = (!doomed.is_empty()).then_some(Step::EndProcesses(doomed));
+    let places = by_place.lines.into_iter().map(|(place, lines)| lines.unmaking(&place)).collect();
+    Steps {
+        first: stop.into_iter().chain(end).collect(),
+        places,
+        apps: vec![],
+        last: ip_batch(&Place::Host, links).into_iter().collect(),
+    }
 }
 
 #[derive(Default)]
-struct Places(BTreeMap<Place, Lines>);
+struct Places {
+    lines: BTreeMap<Place, Lines>,
+    starts: Vec<Launch>,
+    stops: Vec<AppId>,
+}
 
 impl Places {
     fn push(&mut self, line: Line) {
-        let lines = self.0.entry(line.place).or_default();
-        let object = line.object;
-        match line.change {
+        let Line { place, change, object } = line;
+        match change {
+            Change::Start(launch) => self.starts.push(launch),
+            Change::Stop(id) => self.stops.push(id),
+            change => self.lines.entry(place).or_default().push(change, object),
+        }
+    }
+}
+
+impl Lines {
+    fn push(&mut self, change: Change, object: Owner) {
+        let lines = self;
+        match change {
+            Change::Start(_) | Change::Stop(_) => {}
             Change::Links(text) | Change::Ip(text) => lines.ip.push(InputLine { text, object }),
             Change::Unlink(device) => lines.unlink.push((device.to_string(), object)),
             Change::Bridge(text) => lines.bridge.push(InputLine { text, object }),
@@ -206,6 +239,7 @@ impl Places {
                 if late { &mut lines.late } else { &mut lines.settings }.push(Write { setting, object });
             }
             Change::Clean(leftover) => lines.leftovers.push(leftover),
+            Change::File(file) => lines.files.push(file),
         }
     }
 }
@@ -221,6 +255,7 @@ struct Lines {
     unlink: Vec<(String, Owner)>,
     bridge: Vec<InputLine>,
     leftovers: Vec<Leftover>,
+    files: Vec<ConfigFile>,
 }
 
 impl Lines {
@@ -233,6 +268,7 @@ impl Lines {
             write(self.late),
             ip_batch(place, self.ip),
             bridge_batch(place, self.bridge),
+            files(self.files),
         ];
         steps.into_iter().flatten().collect()
     }
@@ -241,6 +277,7 @@ impl Lines {
         let write = |writes: Vec<Write>| (!writes.is_empty()).then(|| Step::Write(place.clone(), writes));
         let ip = unlinks(self.unlink).into_iter().chain(self.ip).collect();
         let steps = [
+            files(self.files),
             bridge_batch(place, self.bridge),
             ip_batch(place, ip),
             iptables(place, self.rules),
@@ -251,6 +288,10 @@ impl Lines {
         let clean = (!self.leftovers.is_empty()).then_some(Step::Clean(self.leftovers));
         steps.into_iter().flatten().chain(clean).collect()
     }
+}
+
+fn files(files: Vec<ConfigFile>) -> Option<Step> {
+    (!files.is_empty()).then_some(Step::Files(files))
 }
 
 fn ip_batch(place: &Place, input: Vec<InputLine>) -> Option<Step> {

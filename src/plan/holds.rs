@@ -3,6 +3,7 @@
 use crate::plan::line::Place;
 use crate::plan::observed::{Observed, Seen, SeenLink, SeenRoute, SeenRule};
 use crate::plan::op::{HostTable, Object, Op, ROUTE_PROTOCOL, UNREACHABLE_METRIC, Via, route_target};
+use crate::plan::resolver;
 use crate::plan::rule::MARK;
 
 /// How an object is found in the kernel.
@@ -35,6 +36,16 @@ impl Op {
                 .reduce(worse)
                 .unwrap_or(Holding::Absent),
             Object::Namespace(netns) if observed.stale.contains(netns) => Holding::Differs,
+            Object::Resolver { netns, servers } => match observed.files.get(&resolver::path(netns)) {
+                None => Holding::Absent,
+                // Somebody provides for the namespace: that is theirs to do.
+                Some(found) if !found.starts_with(resolver::FILE_MARK) => Holding::Held,
+                Some(found) => held_if(found == &resolver::text(servers)),
+            },
+            Object::App(launch) => match observed.apps.get(&launch.id()) {
+                None => Holding::Absent,
+                Some(running) => held_if(running.as_ref() == Some(&launch.app)),
+            },
             _ => match observed.places.get(&self.place()) {
                 None => Holding::Absent,
                 Some(seen) => self.holding_in(seen),
@@ -113,7 +124,7 @@ impl Op {
                 Some(link) => held_if(link.group == group.to_string()),
             },
             Object::Up { device, .. } => present_if(seen.links.get(device.as_str()).is_some_and(|link| link.up)),
-            Object::Cable { .. } => Holding::Absent,
+            Object::Cable { .. } | Object::Resolver { .. } | Object::App(_) => Holding::Absent,
         }
     }
 

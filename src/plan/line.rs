@@ -1,9 +1,11 @@
 //! One line for one tool in one place: what an [`crate::plan::op::Op`] turns into, before lines are gathered into calls.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::model::kernel_names::{Device, Netns};
 use crate::model::owner::Owner;
+use crate::plan::launch::{AppId, Launch};
 use crate::plan::rule::Table;
 
 /// Where a line runs.
@@ -64,6 +66,21 @@ pub enum Change {
     Sysctl(Setting),
     /// The end of what our rules brought into being on the host, once it is empty.
     Clean(Leftover),
+    /// A file that is there, or is not.
+    File(ConfigFile),
+    /// The start of an app.
+    Start(Launch),
+    /// The end of an app, with its files.
+    Stop(AppId),
+}
+
+/// A file of configuration that bears our mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What is in it; nothing removes it.
+    pub text: Option<String>,
 }
 
 /// What iptables makes by itself when a rule comes, and leaves when it goes.

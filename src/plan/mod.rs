@@ -5,11 +5,13 @@ pub mod batch;
 pub mod claims;
 pub mod firewall;
 pub mod holds;
+pub mod launch;
 pub mod line;
 pub mod observed;
 pub mod op;
 pub mod policy;
 pub mod reconcile;
+pub mod resolver;
 pub mod rule;
 pub mod script;
 pub mod subject;
@@ -46,6 +48,24 @@ impl Plan {
     /// Only removals: cut off half-way, this is finished and not undone.
     pub fn only_unmakes(&self) -> bool {
         self.clear.is_empty() && self.make.is_empty()
+    }
+}
+
+/// A plan, and the starts of apps that wait until it is done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Split {
+    /// All else.
+    pub network: Plan,
+    /// Apps alone: each can fail by itself, and the network stands.
+    pub apps: Plan,
+}
+
+impl Plan {
+    /// Parts the starts of apps from all else, but for those that `stay`.
+    pub fn split_apps(self, stay: &dyn Fn(&Op) -> bool) -> Split {
+        let waits = |op: &Op| matches!(op.object, Object::App(_)) && !stay(op);
+        let (apps, make) = self.make.into_iter().partition(waits);
+        Split { network: Plan { make, ..self }, apps: Plan { make: apps, ..Plan::default() } }
     }
 }
 

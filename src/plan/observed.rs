@@ -3,11 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::model::app::App;
 use crate::model::kernel_names::Netns;
+use crate::plan::launch::AppId;
 use crate::plan::line::{Leftover, Place};
 use crate::plan::op::{Object, Op};
 use crate::plan::rule::{MARK, Table};
@@ -23,6 +26,10 @@ pub struct Observed {
     pub places: BTreeMap<Place, Seen>,
     /// The namespaces of which only a file is left, without the mount that made it one.
     pub stale: BTreeSet<Netns>,
+    /// The files of configuration that were read, by path; a missing one is missing here.
+    pub files: BTreeMap<PathBuf, String>,
+    /// The apps that there are records of; nothing for one that has ended.
+    pub apps: BTreeMap<AppId, Option<App>>,
 }
 
 /// What was seen in one place.
@@ -147,7 +154,7 @@ pub struct Questions {
 /// What to ask, by place, to compare these ops.
 pub fn questions<'a>(ops: impl IntoIterator<Item = &'a Op>) -> BTreeMap<Place, Questions> {
     let mut asked: BTreeMap<Place, Questions> = BTreeMap::new();
-    for op in ops {
+    for op in ops.into_iter().filter(|op| !op.outlives_its_namespace()) {
         if let Object::Cable { ends, .. } = &op.object {
             for end in ends {
                 asked.entry(end.place.clone()).or_default().ip = true;

@@ -6,7 +6,9 @@ use std::net::Ipv4Addr;
 use crate::model::cidr::Cidr;
 use crate::model::kernel_names::{Device, Netns};
 use crate::model::owner::Owner;
-use crate::plan::line::{Change, Firewall, Leftover, Line, Place, Setting};
+use crate::plan::launch::Launch;
+use crate::plan::line::{Change, ConfigFile, Firewall, Leftover, Line, Place, Setting};
+use crate::plan::resolver;
 use crate::plan::rule::{MARK, Rule, Set, Table};
 
 /// The routing protocol number that marks a route on the host as vpcctl's: `v` in ASCII, free in `/etc/iproute2/rt_protos`.
@@ -108,6 +110,10 @@ pub enum Object {
     Group { device: Device, group: u32 },
     /// An interface that is up.
     Up { place: Place, device: Device },
+    /// The name servers of a namespace, as `ip netns exec` provides them.
+    Resolver { netns: Netns, servers: Vec<Ipv4Addr> },
+    /// A program that runs in an instance.
+    App(Launch),
 }
 
 /// One end of a veth pair.
@@ -184,6 +190,8 @@ impl Op {
             Object::HostRule(table) => format!("rule for routing table {} in host", table.number()),
             Object::Group { device, .. } => format!("group of {device} in host"),
             Object::Up { place, device } => format!("link state of {device} in {place}"),
+            Object::Resolver { netns, .. } => format!("name servers of {netns}"),
+            Object::App(launch) => format!("app on port {} in {}", launch.port, launch.netns()),
         }
     }
 
@@ -197,7 +205,9 @@ impl Op {
             | Object::DropPolicy { netns, .. }
             | Object::Port { netns, .. }
             | Object::Fdb { netns, .. }
-            | Object::Neighbour { netns, .. } => Place::Netns(netns.clone()),
+            | Object::Neighbour { netns, .. }
+            | Object::Resolver { netns, .. } => Place::Netns(netns.clone()),
+            Object::App(launch) => Place::Netns(launch.netns()),
             Object::Cable { ends: [a, _], .. } => a.place.clone(),
             Object::Sysctl(Sysctl { place, .. })
             | Object::Chain { place, .. }
@@ -222,6 +232,11 @@ impl Op {
             Object::Sysctl(sysctl) => sysctl.device.as_ref(),
             _ => None,
         }
+    }
+
+    /// Does it leave something on the host when its namespace goes?
+    pub fn outlives_its_namespace(&self) -> bool {
+        matches!(self.object, Object::Resolver { .. } | Object::App(_))
     }
 
     /// Can one line turn another object of this identity into this one?
@@ -303,6 +318,11 @@ impl Op {
                 vec![line(&Place::Host, Change::Ip(format!("link set dev {device} group {group}")))]
             }
             Object::Up { place, device } => vec![line(place, Change::Ip(format!("link set dev {device} up")))],
+            Object::Resolver { netns, servers } => {
+                let file = ConfigFile { path: resolver::path(netns), text: Some(resolver::text(servers)) };
+                vec![line(&Place::Host, Change::File(file))]
+            }
+            Object::App(launch) => vec![line(&Place::Host, Change::Start(launch.clone()))],
         }
     }
 
@@ -347,6 +367,10 @@ impl Op {
             Object::HostRule(table) => vec![line(&Place::Host, Change::Ip(format!("rule del {}", table.rule())))],
             Object::Port { netns, device, .. } => inside(netns, Change::Ip(format!("link set dev {device} nomaster"))),
             Object::Up { place, device } => vec![line(place, Change::Ip(format!("link set dev {device} down")))],
+            Object::Resolver { netns, .. } => {
+                vec![line(&Place::Host, Change::File(ConfigFile { path: resolver::path(netns), text: None }))]
+            }
+            Object::App(launch) => vec![line(&Place::Host, Change::Stop(launch.id()))],
             Object::DropPolicy { .. } | Object::Group { .. } => vec![],
         }
     }

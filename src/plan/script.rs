@@ -2,7 +2,9 @@
 
 use crate::plan::Plan;
 use crate::plan::batch::{self, Call, Program, Step, Write};
-use crate::plan::line::{Leftover, Place, Setting};
+use crate::plan::launch::{AppId, Launch};
+use crate::plan::line::{ConfigFile, Leftover, Place, Setting};
+use crate::plan::resolver::FILE_MARK;
 
 /// The script for a plan, with a comment for each object that the lines are for.
 pub fn script(plan: &Plan) -> String {
@@ -29,6 +31,12 @@ pub fn step_lines(step: &Step) -> Vec<(String, String)> {
         Step::Write(place, writes) => {
             writes.iter().map(|write| (write.object.describe(), write_line(place, write))).collect()
         }
+        Step::Files(files) => files.iter().map(|file| ("name servers".to_owned(), file_line(file))).collect(),
+        Step::Start(launch) => vec![(format!("app of `{}`", launch.instance), start_line(launch))],
+        Step::Stop(apps) => {
+            let line = |app: &AppId| format!("vpcctl {}", app.end_words().join(" "));
+            apps.iter().map(|app| ("apps in what goes away".to_owned(), line(app))).collect()
+        }
         Step::EndProcesses(namespaces) => {
             let line = |netns| format!("ip netns pids {netns} 2>/dev/null | xargs -r kill || true");
             namespaces.iter().map(|netns| ("processes in what goes away".to_owned(), line(netns))).collect()
@@ -44,6 +52,26 @@ pub fn step_lines(step: &Step) -> Vec<(String, String)> {
             };
             leftovers.iter().map(line).collect()
         }
+    }
+}
+
+/// The start of an app, as it is typed.
+pub fn start_line(launch: &Launch) -> String {
+    let words = launch.entering(&["vpcctl".to_owned()]);
+    format!("ip {}", words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "))
+}
+
+/// A file as shell lines; what isn't ours stays.
+pub fn file_line(ConfigFile { path, text }: &ConfigFile) -> String {
+    let dir = quote(&path.parent().unwrap_or(path).to_string_lossy());
+    let path = quote(&path.to_string_lossy());
+    let ours = format!("grep -qs '^{FILE_MARK}' {path}");
+    match text {
+        Some(text) => {
+            let text = text.trim_end().replace('\n', "\\n");
+            format!("test -e {path} && ! {ours} || {{ mkdir -p {dir} && printf '{text}\\n' > {path}; }}")
+        }
+        None => format!("! {ours} || {{ rm -f {path} && rmdir --ignore-fail-on-non-empty {dir}; }}"),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::model::owner::Owner;
 use crate::model::policy::Policy;
 use crate::model::state::{HostAccess, Peering, State, Subnet, Uplink, Vpc};
 use crate::plan::firewall;
+use crate::plan::launch;
 use crate::plan::line::{Leftover, Place};
 use crate::plan::op::{End, HostTable, Object, Op, Sysctl, Via};
 
@@ -30,6 +31,11 @@ pub fn ops(state: &State) -> Vec<Op> {
     let vpcs = state.vpcs.keys().flat_map(|name| vpc_ops(state, name));
     let peerings = state.peerings.iter().flat_map(|peering| peering_ops(state, peering));
     host_ops(state).into_iter().chain(vpcs).chain(peerings).collect()
+}
+
+/// The apps of a state.
+pub fn apps(state: &State) -> Vec<Op> {
+    launch::all(state).map(|launch| Op::new(&launch.instance.owner(), Object::App(launch))).collect()
 }
 
 /// The host's own part: its rules, and forwarding on the interfaces that VPCs leave by.
@@ -71,6 +77,7 @@ pub fn vpc_ops(state: &State, name: &VpcName) -> Vec<Op> {
     for (subnet_name, subnet) in &vpc.subnets {
         ops.extend(subnet_ops(name, vpc, subnet_name, subnet));
     }
+    ops.extend(resolvers(name, vpc));
     ops
 }
 
@@ -168,9 +175,36 @@ fn subnet_ops(vpc_name: &VpcName, vpc: &Vpc, name: &Name, subnet: &Subnet) -> Ve
         let owner = Owner::instance(vpc_name, name, instance);
         let cabling =
             Cabling { vpc: vpc_name, mtu: vpc.mtu, block: firewall::guard_block(vpc.cidr, address), subnet, name };
-        ops.extend(cabling.instance(instance, address, policy).into_iter().map(|object| Op::new(&owner, object)));
+        let objects = cabling.instance(instance, address, policy);
+        let apps = app_objects(vpc_name, name, subnet, instance, address);
+        ops.extend(objects.into_iter().chain(apps).map(|object| Op::new(&owner, object)));
     }
     ops
+}
+
+/// The programs that run in an instance.
+fn app_objects(vpc: &VpcName, name: &Name, subnet: &Subnet, instance: Option<&Name>, address: Ipv4Addr) -> Vec<Object> {
+    let place = Place::Netns(names::instance(vpc, name, instance));
+    let apps: Vec<Object> = launch::of_instance(vpc, name, subnet, instance, address).map(Object::App).collect();
+    // They run without root's powers, and port 80 is theirs to take in a namespace of their own.
+    let low_ports = sysctl(&place, "net/ipv4/ip_unprivileged_port_start".into(), "0", None);
+    let low_ports = (!apps.is_empty()).then_some(Object::Sysctl(low_ports));
+    low_ports.into_iter().chain(apps).collect()
+}
+
+/// The name servers of the instances that reach them.
+fn resolvers(name: &VpcName, vpc: &Vpc) -> Vec<Op> {
+    let Some(nat) = vpc.nat.as_ref().filter(|nat| !nat.nameservers.addresses().is_empty()) else {
+        return Vec::new();
+    };
+    let instances =
+        vpc.natted().flat_map(|(subnet, found)| found.all_instances().map(move |(instance, ..)| (subnet, instance)));
+    let resolver = |(subnet, instance): (&Name, Option<&Name>)| {
+        let netns = names::instance(name, subnet, instance);
+        let owner = Owner::instance(name, subnet, instance);
+        Op::new(&owner, Object::Resolver { netns, servers: nat.nameservers.addresses().to_vec() })
+    };
+    instances.map(resolver).collect()
 }
 
 /// What an instance's objects are derived from, besides its own name and address.

@@ -38,8 +38,11 @@ fn state() -> Schema {
 /// What commands print with `-o json` and `-o yaml`.
 fn output() -> Schema {
     let mut generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
-    let commands =
-        [("list", generator.subschema_for::<view::List>()), ("inspect", generator.subschema_for::<view::Inspection>())];
+    let commands = [
+        ("list", generator.subschema_for::<view::List>()),
+        ("list-apps", generator.subschema_for::<view::AppList>()),
+        ("inspect", generator.subschema_for::<view::Inspection>()),
+    ];
     let choices: Vec<Value> = commands
         .into_iter()
         .map(|(command, mut schema)| {

@@ -1,31 +1,27 @@
 //! The process that answers in the sandbox's internet: HTTP on port 80, DNS on port 53. Ping is the kernel's.
 //!
-//! What clients can cost is bounded: a fixed number of threads each serves one connection at a time, with a deadline
-//! and a limit on its size; further clients wait in the kernel's queue.
+//! What clients can cost is bounded: for HTTP see [`web`]; for DNS a fixed number of threads each
+//! serves one connection at a time, with a deadline and a limit on its size; further clients wait in the kernel's queue.
 
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::network::{GATEWAY, INTERNET};
-use super::{READY, dns, http};
+use super::{READY, dns};
 use crate::error::{Failure, Kind, Result};
+use crate::web::{self, Asked};
 
 const HTTP_PORT: u16 = 80;
 const DNS_PORT: u16 = 53;
-/// How many connections of each kind are served at a time.
-const HTTP_CLIENTS: usize = 64;
+/// How many connections for DNS are served at a time.
 const DNS_CLIENTS: usize = 4;
 /// How long a connection may last.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How much of a request is read, in bytes.
-const REQUEST_LIMIT: usize = 8 * 1024;
-/// How much after it is read to be thrown away, in bytes.
-const REST_LIMIT: usize = 1024 * 1024;
 /// The largest query that is read, in bytes; real ones have less than 300.
 const QUERY_LIMIT: usize = 4096;
 
@@ -37,11 +33,16 @@ pub fn serve() -> Result<Infallible> {
     let resolvers = resolvers()?;
     announce().map_err(failed)?;
     thread::scope(|scope| {
-        crew(scope, HTTP_CLIENTS, &http, serve_http)?;
+        thread::Builder::new().spawn_scoped(scope, move || web::serve(http, greet))?;
         crew(scope, DNS_CLIENTS, &dns, serve_dns)?;
         answer_queries(&resolvers)
     })
     .map_err(failed)
+}
+
+/// One line that says who talks to whom, which shows NAT at work.
+fn greet(request: Asked) -> String {
+    format!("hello from the sandbox's internet, {}; you are {}\n", request.here.ip(), request.peer.ip())
 }
 
 /// One socket for each address. A single one for all of them would answer with the link's address as source, and no
@@ -81,15 +82,6 @@ fn crew<'scope>(
         })?;
     }
     Ok(())
-}
-
-fn serve_http(connection: &mut Connection) -> io::Result<()> {
-    let request = connection.read_head()?;
-    let (here, peer) = (connection.stream.local_addr()?.ip(), connection.stream.peer_addr()?.ip());
-    connection.stream.write_all(&http::response(&request, here, peer))?;
-    connection.stream.shutdown(Shutdown::Write)?;
-    // Closing with unread data resets the connection, and the client may lose the answer.
-    connection.discard(REST_LIMIT)
 }
 
 /// DNS over TCP: each message is preceded by its length (RFC 1035, 4.2.2).
@@ -136,33 +128,6 @@ fn answer_query(socket: &UdpSocket) {
 struct Connection {
     stream: TcpStream,
     deadline: Instant,
-}
-
-impl Connection {
-    /// Reads up to the empty line that ends a request's head, or the end of what the client sends.
-    fn read_head(&mut self) -> io::Result<Vec<u8>> {
-        let mut head = Vec::new();
-        let mut buffer = [0; 1024];
-        while !http::is_whole(&head) && head.len() < REQUEST_LIMIT {
-            match self.read(&mut buffer)? {
-                0 => break,
-                length => head.extend_from_slice(&buffer[..length]),
-            }
-        }
-        Ok(head)
-    }
-
-    fn discard(&mut self, limit: usize) -> io::Result<()> {
-        let mut buffer = [0; 4096];
-        let mut left = limit;
-        while left > 0 {
-            match self.read(&mut buffer)? {
-                0 => break,
-                length => left = left.saturating_sub(length),
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Read for Connection {

@@ -19,7 +19,6 @@
 
 mod dns;
 mod files;
-mod http;
 mod internet;
 mod namespaces;
 mod network;

@@ -12,6 +12,7 @@ use rustix::process::{WaitOptions, wait};
 use super::SANDBOX_VARIABLE;
 use super::files::{OWN_BIN, State};
 use crate::error::{Failure, Kind, Result};
+use crate::host::run;
 
 const STATE_VARIABLE: &str = "VPCCTL_STATE_DIR";
 /// Where `ip` and `iptables` are, which an unprivileged user's `PATH` often lacks.
@@ -45,13 +46,9 @@ fn code(status: ExitStatus) -> u8 {
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
-/// The user's shell. Debian's and Ubuntu's prompt shows `debian_chroot`, a shell without a prompt of its own `PS1`.
 fn shell() -> Command {
-    let preferred = env::var_os("SHELL").map(PathBuf::from).into_iter();
-    let known = ["/bin/bash", "/bin/sh"].map(PathBuf::from);
-    let path = preferred.chain(known).find(|path| path.is_absolute() && path.is_file());
-    let mut shell = Command::new(path.unwrap_or_else(|| "/bin/sh".into()));
-    shell.env("debian_chroot", "sandbox").env("PS1", "(sandbox) # ");
+    let mut shell = Command::new(run::shell());
+    shell.envs(run::shell_environment("sandbox"));
     shell
 }
 

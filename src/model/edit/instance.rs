@@ -1,6 +1,6 @@
 //! Adding and deleting instances beyond a subnet's first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use crate::error::{Failure, Result};
@@ -31,7 +31,7 @@ pub fn add_instance(state: &mut State, spec: &InstanceSpec) -> Result<()> {
         Some(address) => checked(subnet, spec, address)?,
         None => lowest_free(subnet, spec)?,
     };
-    let instance = Instance { address, policy: None };
+    let instance = Instance { address, policy: None, apps: BTreeMap::new() };
     state.subnet_mut(&spec.vpc, &spec.subnet)?.instances.insert(spec.name.clone(), instance);
     check_names(state)
 }

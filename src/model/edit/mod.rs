@@ -1,6 +1,7 @@
 //! Every change that an operator can ask for, as a change of data. An edit either holds wholly or returns the reason
 //! why not; doing the same one twice changes nothing the second time.
 
+mod app;
 mod instance;
 mod link;
 mod nat;
@@ -9,9 +10,10 @@ mod policy;
 mod subnet;
 mod vpc;
 
+pub use app::{deploy_app, stop_app};
 pub use instance::{InstanceSpec, add_instance, delete_instance};
 pub use link::DEFAULT_POOL;
-pub use nat::{NatSpec, disable_nat, enable_nat};
+pub use nat::{NatSpec, PUBLIC_NAMESERVERS, disable_nat, enable_nat};
 pub use peering::{allow_cidr, peer, unpeer};
 pub use policy::{PolicyScope, apply_policy, remove_policy};
 pub use subnet::{MAX_SUBNET_PREFIX, SubnetSpec, add_subnet, delete_subnet};

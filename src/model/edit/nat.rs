@@ -1,13 +1,14 @@
 //! Internet access: turning it on and off.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use crate::error::{Failure, Kind, Result};
 use crate::model::cidr::Cidr;
 use crate::model::edit::link;
 use crate::model::facts::HostFacts;
 use crate::model::name::{IfName, Name, VpcName};
-use crate::model::state::{HostAccess, Nat, NatScope, State, SubnetType};
+use crate::model::state::{HostAccess, Nameservers, Nat, NatScope, State, SubnetType, Vpc};
 
 /// What an operator asks for.
 #[derive(Debug, Clone)]
@@ -18,9 +19,17 @@ pub struct NatSpec {
     pub subnet: Option<Name>,
     /// The way out; the VPC's own choice or the host's default route otherwise.
     pub wan: Option<IfName>,
+    /// Whom instances ask for names; nobody named: whom the host asks.
+    pub nameservers: Vec<Ipv4Addr>,
     /// Where the uplink's addresses come from, if the VPC has none yet.
     pub pool: Cidr,
 }
+
+/// Whom instances ask where the host names nobody whom they reach: two that answer to all the world, as Docker does it.
+pub const PUBLIC_NAMESERVERS: [Ipv4Addr; 2] = [Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(8, 8, 8, 8)];
+
+/// What fits into a resolv.conf: resolv.conf(5), MAXNS.
+const MAX_NAMESERVERS: usize = 3;
 
 /// Lets public subnets reach the internet.
 pub fn enable_nat(state: &mut State, spec: &NatSpec, facts: &HostFacts) -> Result<()> {
@@ -30,8 +39,9 @@ pub fn enable_nat(state: &mut State, spec: &NatSpec, facts: &HostFacts) -> Resul
     let vpc = state.vpc(&spec.vpc)?;
     let scope = widened(vpc.nat.as_ref().map(|nat| &nat.scope), spec.subnet.as_ref());
     let wan = choose_wan(spec, vpc.nat.as_ref(), vpc.wan.as_ref(), facts)?;
+    let nameservers = choose_nameservers(spec, vpc, facts);
     link::give_uplink(state, &spec.vpc, spec.pool, facts)?;
-    state.vpc_mut(&spec.vpc)?.nat = Some(Nat { wan: wan.clone(), scope });
+    state.vpc_mut(&spec.vpc)?.nat = Some(Nat { wan: wan.clone(), scope, nameservers });
     link::record_wan(state, wan, facts)
 }
 
@@ -85,6 +95,19 @@ fn widened(before: Option<&NatScope>, subnet: Option<&Name>) -> NatScope {
             NatScope::Only(names.iter().cloned().chain([name.clone()]).collect())
         }
     }
+}
+
+/// Those that are asked for, or were once, or the host's own as far as they are outside of the VPC.
+fn choose_nameservers(spec: &NatSpec, vpc: &Vpc, facts: &HostFacts) -> Nameservers {
+    if !spec.nameservers.is_empty() {
+        return Nameservers::Chosen(spec.nameservers.clone());
+    }
+    if let Some(Nat { nameservers: chosen @ Nameservers::Chosen(_), .. }) = &vpc.nat {
+        return chosen.clone();
+    }
+    let reached = facts.nameservers.iter().filter(|server| !vpc.cidr.contains(**server));
+    let reached: Vec<Ipv4Addr> = reached.copied().take(MAX_NAMESERVERS).collect();
+    Nameservers::Host(if reached.is_empty() { PUBLIC_NAMESERVERS.to_vec() } else { reached })
 }
 
 fn choose_wan(spec: &NatSpec, nat: Option<&Nat>, preferred: Option<&IfName>, facts: &HostFacts) -> Result<IfName> {

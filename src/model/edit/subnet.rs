@@ -50,7 +50,8 @@ pub fn add_subnet(state: &mut State, spec: &SubnetSpec) -> Result<()> {
         let message = format!("cannot add subnet `{name}`: {cidr} overlaps {vpc}/{sibling}'s {}", overlapped.cidr);
         return Err(Failure::conflict(message).hint(format!("`vpcctl inspect {vpc}` shows what is taken")));
     }
-    let subnet = Subnet { cidr: *cidr, kind: *kind, policy: None, instances: Default::default() };
+    let subnet =
+        Subnet { cidr: *cidr, kind: *kind, policy: None, apps: Default::default(), instances: Default::default() };
     state.vpc_mut(vpc)?.subnets.insert(name.clone(), subnet);
     check_names(state)
 }

@@ -1,0 +1,114 @@
+//! The launcher: starts an app's supervisor, and returns once the app answers.
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::app::SUPERVISE_SUBCOMMAND;
+use crate::app::record::Apps;
+use crate::error::{Failure, Kind, Result};
+use crate::plan::launch::Launch;
+use crate::store::Store;
+
+/// How often the launcher looks whether the app answers.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How long one try to connect may take.
+const TRY: Duration = Duration::from_millis(250);
+
+/// How many of its last lines an app that failed is quoted with.
+const QUOTED_LINES: usize = 5;
+
+/// Starts the app in the namespace of this process. Where it runs already, there is nothing to do.
+pub fn launch(launch: &Launch, store: &Store) -> Result<()> {
+    let apps = &store.apps();
+    let id = launch.id();
+    match apps.load(&id).filter(|record| record.is_running()) {
+        Some(record) if record.app.is_same_program(&launch.app) => return Ok(()),
+        Some(_) => drop(apps.end(std::slice::from_ref(&id))),
+        None => {}
+    }
+    check_port(launch)?;
+    let mut supervisor = start(launch, apps, store.dir())
+        .map_err(|error| Failure::new(Kind::Host, format!("cannot start the app of `{}`: {error}", launch.instance)))?;
+    let result = wait_for(launch, apps, &mut supervisor);
+    if result.is_err() {
+        end(&mut supervisor);
+    }
+    result
+}
+
+/// Refuses a port that something else in the instance listens on: its answer would be taken for the app's.
+fn check_port(launch: &Launch) -> Result<()> {
+    match TcpListener::bind(place(launch)) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let message = format!("something listens on port {} of `{}` already", launch.port, launch.instance);
+            Err(Failure::conflict(message)
+                .hint(format!("`vpcctl exec {} -- ss -tlnp` shows what; choose another port", launch.instance)))
+        }
+        Err(error) => Err(Failure::new(Kind::Host, format!("cannot listen on {}: {error}", place(launch)))
+            .hint(format!("`vpcctl inspect {}` tells what is missing", launch.instance.vpc))),
+    }
+}
+
+fn place(launch: &Launch) -> SocketAddr {
+    SocketAddrV4::new(launch.address, launch.port.get()).into()
+}
+
+fn start(launch: &Launch, apps: &Apps, state_dir: &Path) -> io::Result<Child> {
+    let log = apps.open_log(&launch.id())?;
+    // The lock, and whatever else vpcctl or its caller had open: the app lives longer than they.
+    close_fds::set_fds_cloexec(3, &[]);
+    Command::new("/proc/self/exe")
+        .arg("--state-dir")
+        .arg(state_dir)
+        .args(launch.words(SUPERVISE_SUBCOMMAND))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+}
+
+/// Until the port answers, the app ends or its time is over.
+fn wait_for(launch: &Launch, apps: &Apps, supervisor: &mut Child) -> Result<()> {
+    let limit = Duration::from_secs(launch.app.wait.into());
+    let deadline = Instant::now() + limit;
+    loop {
+        let ended = supervisor.try_wait().map_or(true, |status| status.is_some());
+        if ended {
+            let end = apps.load(&launch.id()).and_then(|record| record.end);
+            let how = end.map_or_else(|| "it could not start".into(), |end| end.describe());
+            return Err(failed(launch, apps, &format!("ended before it listened on port {}: {how}", launch.port)));
+        }
+        let started = apps.load(&launch.id()).is_some_and(|record| record.is_running());
+        if started && (limit.is_zero() || TcpStream::connect_timeout(&place(launch), TRY).is_ok()) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline && !limit.is_zero() {
+            let what = format!("does not answer on {} after {} s", place(launch), limit.as_secs());
+            return Err(failed(launch, apps, &what).hint("it has to listen on 0.0.0.0, or --wait longer"));
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// What went wrong, with the app's own last words.
+fn failed(launch: &Launch, apps: &Apps, what: &str) -> Failure {
+    let words = apps.last_lines(&launch.id(), QUOTED_LINES).unwrap_or_default();
+    let words: Vec<&str> = words.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
+    let words = if words.is_empty() { String::new() } else { format!("; it said: {}", words.join(" | ")) };
+    Failure::new(Kind::Failed, format!("`{}` {what}{words}", launch.app.name()))
+}
+
+fn end(supervisor: &mut Child) {
+    // One that has ended is not to be signalled: its number may be another's by now.
+    if matches!(supervisor.try_wait(), Ok(None)) {
+        let _ = kill_process(Pid::from_child(supervisor), Signal::TERM);
+    }
+    let _ = supervisor.wait();
+}

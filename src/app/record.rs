@@ -1,0 +1,160 @@
+//! What is known of the apps that run or ran: a record and a log for each, in a directory of the state directory.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::app::process::{self, ProcessId};
+use crate::model::app::App;
+use crate::plan::launch::AppId;
+
+/// How long an app has to end before it is killed: more than its supervisor gives it.
+const GRACE: Duration = Duration::from_secs(6);
+
+/// How long the kernel may take to end what was killed.
+const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// The directory of records and logs.
+#[derive(Debug, Clone)]
+pub struct Apps {
+    dir: PathBuf,
+}
+
+/// What is known of one app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// What was started.
+    pub app: App,
+    /// The process that watches over it.
+    pub supervisor: ProcessId,
+    /// The number of the app's own process.
+    pub pid: i32,
+    /// When it started, in seconds since 1970.
+    pub since: u64,
+    /// How it ended by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<End>,
+}
+
+/// How an app ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// With an exit code.
+    ExitCode(i32),
+    /// By a signal.
+    Signal(i32),
+}
+
+impl End {
+    /// In words: `exit code 1`.
+    pub fn describe(self) -> String {
+        match self {
+            End::ExitCode(code) => format!("exit code {code}"),
+            End::Signal(signal) => format!("signal {signal}"),
+        }
+    }
+}
+
+impl Record {
+    /// Does it run?
+    pub fn is_running(&self) -> bool {
+        self.end.is_none() && self.supervisor.is_alive()
+    }
+}
+
+impl Apps {
+    /// The records in `dir`, which need not exist yet.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Apps { dir: dir.into() }
+    }
+
+    /// The file that holds what the app prints.
+    pub fn log_path(&self, id: &AppId) -> PathBuf {
+        self.dir.join(format!("{}.log", id.file_stem()))
+    }
+
+    fn record_path(&self, id: &AppId) -> PathBuf {
+        self.dir.join(format!("{}.json", id.file_stem()))
+    }
+
+    /// The record; nothing where there is none that can be read.
+    pub fn load(&self, id: &AppId) -> Option<Record> {
+        let mut text = String::new();
+        open_own(&self.record_path(id), OpenOptions::new().read(true)).ok()?.read_to_string(&mut text).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// What runs as this app; nothing inside where it has ended and left its files, nothing at all where there are none.
+    pub fn running(&self, id: &AppId) -> Option<Option<App>> {
+        match self.load(id) {
+            Some(record) => Some(record.is_running().then_some(record.app)),
+            None => self.record_path(id).symlink_metadata().is_ok().then_some(None),
+        }
+    }
+
+    /// Replaces the record as a whole.
+    pub fn save(&self, id: &AppId, record: &Record) -> io::Result<()> {
+        let path = self.record_path(id);
+        let beside = path.with_extension("new");
+        let _ = fs::remove_file(&beside);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        file.write_all(serde_json::to_string(record)?.as_bytes())?;
+        fs::rename(beside, path)
+    }
+
+    /// Opens the log for the app to write to, after what is in it already.
+    pub fn open_log(&self, id: &AppId) -> io::Result<File> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+        open_own(&self.log_path(id), OpenOptions::new().append(true).read(true).create(true))
+    }
+
+    /// The last lines of the log, `count` at most.
+    pub fn last_lines(&self, id: &AppId, count: usize) -> io::Result<Vec<String>> {
+        const ENOUGH: u64 = 64 * 1024;
+        let mut file = open_own(&self.log_path(id), OpenOptions::new().read(true))?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(ENOUGH)))?;
+        let mut bytes = Vec::new();
+        file.take(ENOUGH).read_to_end(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        Ok(lines[lines.len().saturating_sub(count)..].iter().map(|line| line.to_string()).collect())
+    }
+
+    /// Ends the apps, and removes their files; those that did not end.
+    pub fn end(&self, ids: &[AppId]) -> Vec<AppId> {
+        let handles = ids.iter().filter_map(|id| Some((id, self.load(id)?.supervisor.open()?)));
+        let (running, handles): (Vec<&AppId>, Vec<OwnedFd>) = handles.unzip();
+        let staying: Vec<AppId> =
+            process::end(&handles, GRACE, KILL_WAIT).into_iter().map(|index| running[index].clone()).collect();
+        ids.iter().filter(|id| !staying.contains(id)).for_each(|id| self.forget(id));
+        staying
+    }
+
+    /// Removes an app's files, and the directory with the last of them.
+    fn forget(&self, id: &AppId) {
+        for path in [self.record_path(id), self.log_path(id)] {
+            if let Err(error) = fs::remove_file(&path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!("cannot remove {}: {error}", path.display());
+            }
+        }
+        // It stays as long as another app has files in it.
+        let _ = fs::remove_dir(&self.dir);
+    }
+}
+
+/// Opens a file of ours, not a link or a FIFO that somebody put there.
+fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    options.mode(0o600).custom_flags(flags.bits() as i32).open(path)
+}

@@ -1,0 +1,108 @@
+//! `vpcctl deploy-app`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::app::confine;
+use crate::commands::args::{PathFlags, report};
+use crate::error::{Failure, Kind, Result};
+use crate::model::app::{App, Port, UserName};
+use crate::model::edit::deploy_app;
+use crate::model::name::{Name, VpcName};
+use crate::model::owner::Target;
+use crate::model::state::HostAccess;
+use crate::plan::launch::{self, Launch};
+use crate::plan::subject::Subject;
+use crate::session::{Outcome, Session};
+
+/// Starts a program in an instance, in the background: a small web server, or the command after `--`.
+///
+/// It returns once the program answers on its port. The program runs as an ordinary user without any of root's powers, finds
+/// its port in PORT and its instance in VPCCTL_INSTANCE and VPCCTL_ADDRESS, and ends with its subnet or VPC. `restore` starts it
+/// again after a reboot, and so does the same command where it has ended.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpcctl deploy-app vpc1/public                          a web server that says where it is, on port 8080
+  vpcctl deploy-app vpc1/public --port 80
+  vpcctl deploy-app vpc1/public -- python3 -m http.server 8080
+  vpcctl deploy-app --vpc vpc1 --subnet public --port 8080")]
+pub struct DeployApp {
+    /// The instance; a subnet stands for its first
+    #[arg(value_name = "VPC/SUBNET[/INSTANCE]", num_args = 0..=3)]
+    path: Vec<String>,
+    /// The VPC
+    #[arg(long, value_name = "VPC")]
+    vpc: Option<VpcName>,
+    /// The subnet
+    #[arg(long, value_name = "SUBNET")]
+    subnet: Option<Name>,
+    /// The instance [default: the subnet's first]
+    #[arg(long, value_name = "INSTANCE")]
+    instance: Option<Name>,
+    /// The TCP port that it listens on
+    #[arg(short, long, value_name = "PORT", default_value = "8080")]
+    port: Port,
+    /// The user that it runs as, by name or number
+    #[arg(long, value_name = "USER", default_value = "nobody")]
+    user: UserName,
+    /// Where it runs [default: here, and / for the built-in web server]
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// How many seconds it may take until it answers; 0 doesn't wait
+    #[arg(long, value_name = "SECONDS", default_value = "10")]
+    wait: u16,
+    /// The program and its arguments [default: the built-in web server]
+    #[arg(value_name = "COMMAND", last = true)]
+    command: Vec<String>,
+}
+
+impl DeployApp {
+    pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
+        let flags = PathFlags { vpc: self.vpc.clone(), subnet: self.subnet.clone(), instance: self.instance.clone() };
+        let target = flags.target(&self.path)?;
+        confine::user(&self.user)?;
+        let app = App {
+            command: self.command.clone(),
+            user: self.user.clone(),
+            directory: self.directory()?,
+            wait: self.wait,
+        };
+        let subject = Subject::of(target.owner());
+        let outcome = session.change(&subject, |state| deploy_app(state, &target, self.port, &app))?;
+        let launch = deployed(&outcome, &target, self.port)?;
+        let record = session.store.apps().load(&launch.id());
+        let pid = record.map(|record| format!(", pid {}", record.pid)).unwrap_or_default();
+        let what = format!("{} in {target} on {}:{}{pid}", app.name(), launch.address, launch.port);
+        report(session, &outcome, &format!("deployed {what}"), &format!("{what} is deployed"));
+        if outcome.is_change() && outcome.new.vpc(&target.vpc)?.host_access != HostAccess::On {
+            session.ui.note(&format!("the host itself has no access to {}", target.vpc));
+        }
+        Ok(())
+    }
+
+    /// An absolute path: the app starts again after a reboot, wherever that is done from.
+    fn directory(&self) -> Result<PathBuf> {
+        let chosen = match &self.directory {
+            None if self.command.is_empty() => return Ok("/".into()),
+            None => std::env::current_dir(),
+            Some(directory) => directory.canonicalize(),
+        };
+        let named = self.directory.clone().unwrap_or_else(|| ".".into());
+        let refuse = |why: String| {
+            Failure::new(Kind::Usage, format!("cannot run in `{}`: {why}", named.display()))
+                .hint("name a directory that exists: --directory /srv")
+        };
+        let directory = chosen.map_err(|error| refuse(error.to_string()))?;
+        if !directory.is_dir() || directory.to_str().is_none() {
+            return Err(refuse("it is no directory with a name in UTF-8".into()));
+        }
+        Ok(directory)
+    }
+}
+
+/// What was started, and where.
+fn deployed(outcome: &Outcome, target: &Target, port: Port) -> Result<Launch> {
+    let mut found = launch::all(&outcome.new).filter(|launch| &launch.instance == target && launch.port == port);
+    found.next().ok_or_else(|| Failure::not_found(format!("`{target}` has no app on port {port}")))
+}

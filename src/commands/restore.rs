@@ -1,0 +1,29 @@
+//! `vpcctl restore`.
+
+use clap::Args;
+
+use crate::plan::subject::Subject;
+use crate::session::Session;
+
+/// Makes everything again that the state file says and the kernel lacks, as after a reboot: VPCs, rules, apps.
+///
+/// It is what the systemd unit runs at boot. What is as it should be is left alone, so that it may be run at any time.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vpcctl restore\n  vpcctl --dry-run restore       what it would do, as a script")]
+pub struct Restore {}
+
+impl Restore {
+    pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
+        let outcome = session.change(&Subject::Everything, |_| Ok(()))?;
+        if outcome.dry_run {
+            return Ok(());
+        }
+        let vpcs = match outcome.new.vpcs.len() {
+            0 => "there are no VPCs".to_owned(),
+            1 => "1 VPC is whole".to_owned(),
+            count => format!("{count} VPCs are whole"),
+        };
+        crate::commands::args::report(session, &outcome, &vpcs, &vpcs);
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! The hidden subcommands that start an app, watch over it, become it and end it: see [`crate::app`].
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::app::{confine, launch, supervise};
+use crate::error::{Failure, Kind};
+use crate::model::app::{App, Port, UserName};
+use crate::model::kernel_names::Netns;
+use crate::model::owner::Target;
+use crate::plan::launch::{AppId, Launch};
+use crate::session::Session;
+
+/// An app in the namespace that this is called in.
+#[derive(Debug, Args)]
+pub struct RunApp {
+    /// The instance
+    instance: Target,
+    /// The instance's address
+    #[arg(long)]
+    address: Ipv4Addr,
+    /// The port that it listens on
+    #[arg(long)]
+    port: Port,
+    /// The user that it runs as
+    #[arg(long)]
+    user: UserName,
+    /// Where it runs
+    #[arg(long)]
+    directory: PathBuf,
+    /// How many seconds it may take until it answers
+    #[arg(long)]
+    wait: u16,
+    /// The program and its arguments
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+impl RunApp {
+    fn launch(&self) -> Launch {
+        let RunApp { instance, address, port, user, directory, wait, command } = self;
+        let app = App { command: command.clone(), user: user.clone(), directory: directory.clone(), wait: *wait };
+        Launch { instance: instance.clone(), address: *address, port: *port, app }
+    }
+
+    pub(super) fn start(&self, session: &Session<'_>) -> anyhow::Result<()> {
+        session.store.prepare()?;
+        Ok(launch::launch(&self.launch(), &session.store)?)
+    }
+
+    pub(super) fn supervise(&self, session: &Session<'_>) -> anyhow::Result<()> {
+        supervise::supervise(&self.launch(), &session.store.apps())
+            .map_err(|error| Failure::new(Kind::Failed, format!("cannot watch over the app: {error}")).into())
+    }
+
+    pub(super) fn become_app(&self) -> anyhow::Result<()> {
+        Err(confine::become_app(&self.launch()).into())
+    }
+}
+
+/// Which app is to end.
+#[derive(Debug, Args)]
+pub struct EndApp {
+    /// The namespace
+    netns: Netns,
+    /// The port
+    port: Port,
+}
+
+impl EndApp {
+    pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
+        let id = AppId { netns: self.netns.clone(), port: self.port };
+        if session.store.apps().end(std::slice::from_ref(&id)).is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(Kind::Failed, format!("the app on port {} in `{}` did not end", id.port, id.netns)).into())
+    }
+}

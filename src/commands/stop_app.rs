@@ -1,0 +1,43 @@
+//! `vpcctl stop-app`.
+
+use clap::Args;
+
+use crate::commands::args::{IfExists, PathFlags, report};
+use crate::model::app::Port;
+use crate::model::edit::stop_app;
+use crate::plan::launch;
+use crate::plan::subject::Subject;
+use crate::session::Session;
+
+/// Stops an instance's apps, and forgets them with their logs.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpcctl stop-app vpc1/public                all apps of the subnet's first instance
+  vpcctl stop-app vpc1/public --port 8080    this one")]
+pub struct StopApp {
+    /// The instance; a subnet stands for its first
+    #[arg(value_name = "VPC/SUBNET[/INSTANCE]", num_args = 0..=3)]
+    path: Vec<String>,
+    #[command(flatten)]
+    flags: PathFlags,
+    /// The app on this port [default: all of them]
+    #[arg(short, long, value_name = "PORT")]
+    port: Option<Port>,
+    #[command(flatten)]
+    if_exists: IfExists,
+}
+
+impl StopApp {
+    pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
+        let target = self.flags.target(&self.path)?;
+        let result = session.change(&Subject::Nothing, |state| stop_app(state, &target, self.port));
+        let Some(outcome) = self.if_exists.allow(session, result)? else {
+            return Ok(());
+        };
+        let left: Vec<_> = launch::all(&outcome.new).collect();
+        let gone = launch::all(&outcome.old).filter(|launch| !left.contains(launch));
+        let gone: Vec<String> = gone.map(|launch| format!("{} on port {}", launch.app.name(), launch.port)).collect();
+        report(session, &outcome, &format!("stopped in {target}: {}", gone.join(", ")), "");
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! Programs that run in instances, as the state wants them. What runs of them is in [`crate::app`].
+
+use std::fmt;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Failure;
+
+/// A TCP port: of the apps of an instance each has its own, and is named by it.
+pub type Port = NonZeroU16;
+
+/// A program that runs in an instance, and listens on a port there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct App {
+    /// The program and its arguments; the built-in web server where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Whom it runs as.
+    pub user: UserName,
+    /// Where it runs.
+    pub directory: PathBuf,
+    /// How long it may take until it listens, in seconds; 0 is not waited for.
+    pub wait: u16,
+}
+
+impl App {
+    /// Is it the same program, run the same way, however long it may take to begin?
+    pub fn is_same_program(&self, other: &App) -> bool {
+        (&self.command, &self.user, &self.directory) == (&other.command, &other.user, &other.directory)
+    }
+
+    /// What runs, in a word or two.
+    pub fn name(&self) -> String {
+        if self.command.is_empty() { "built-in web server".into() } else { self.command.join(" ") }
+    }
+}
+
+/// A user of the host, by name or by number.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+pub struct UserName(String);
+
+impl UserName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UserName {
+    type Err = Failure;
+
+    /// What `useradd` takes by default, capitals and dots included.
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        let is_odd = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+        if text.is_empty() || text.len() > 32 || text.starts_with('-') || text.contains(is_odd) {
+            return Err(Failure::usage(format!("`{}` is no user's name", text.escape_debug()))
+                .hint("name a user of the host, such as `nobody`, or give its number"));
+        }
+        Ok(UserName(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for UserName {
+    type Error = Failure;
+
+    fn try_from(text: String) -> Result<Self, Failure> {
+        text.parse()
+    }
+}
+
+impl From<UserName> for String {
+    fn from(name: UserName) -> String {
+        name.0
+    }
+}
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
