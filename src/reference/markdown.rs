@@ -88,6 +88,7 @@ fn chapter(command: &Command) -> String {
     }
     let examples = program::examples(command);
     if !examples.is_empty() {
+        let examples: Vec<String> = examples.iter().map(|line| runnable(line)).collect();
         text.push_str(&fenced("sh", &examples));
     }
     for block in program::notes(command) {
@@ -100,6 +101,13 @@ fn chapter(command: &Command) -> String {
 
 fn fenced(language: &str, lines: &[String]) -> String {
     format!("\n```{language}\n{}\n```\n", lines.join("\n"))
+}
+
+/// An example of the help, whose remark stands apart, as a shell would read it.
+fn runnable(example: &str) -> String {
+    let Some((command, remark)) = example.split_once("  ") else { return example.to_owned() };
+    let gap = " ".repeat(remark.len() - remark.trim_start().len() + 2);
+    format!("{command}{gap}# {}", remark.trim_start())
 }
 
 fn options<'a>(arguments: impl Iterator<Item = &'a Arg>) -> String {
