@@ -19,10 +19,11 @@ const OTHER_VARIABLES: [(&str, &str); 2] = [
 ];
 
 /// The files of the state directory.
-pub const FILES: [(&str, &str); 4] = [
+pub const FILES: [(&str, &str); 5] = [
     ("state.json", "what there should be; written whole, to the disk, after each change"),
     ("intent.json", "what a command is about to make true; there only meanwhile, and after one that was killed"),
     ("lock", "held by the command that is changing something; never deleted"),
+    ("apps/", "the records and logs of deployed apps"),
     ("vpcctl.log", "the action log: every command, and every tool that it ran"),
 ];
 
