@@ -5,10 +5,14 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint tools
+.PHONY: help demo test build lint install uninstall deb tools
+
+# Where `make install` puts things: below DESTDIR + PREFIX.
+PREFIX ?= /usr/local
+export PREFIX DESTDIR
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: tools ## build vpcctl and watch a small cloud at work, in a sandbox
 	@echo 'building vpcctl: the first time takes some minutes'
@@ -23,6 +27,15 @@ build: ## build vpcctl into target/release
 
 lint: ## check the formatting, clippy and the shell scripts
 	@scripts/lint.sh
+
+install: ## install vpcctl, its man pages and completions below PREFIX [/usr/local]
+	@scripts/install.sh
+
+uninstall: ## remove what `make install` put below PREFIX
+	@scripts/uninstall.sh
+
+deb: ## build a Debian package in target/debian
+	@scripts/deb.sh
 
 tools:
 	@scripts/tools.sh

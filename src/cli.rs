@@ -161,6 +161,8 @@ pub enum Command {
     #[command(hide = true)]
     IsolateVpcs(commands::always_so::IsolateVpcs),
     #[command(hide = true)]
+    Generate(commands::generate::Generate),
+    #[command(hide = true)]
     SandboxInit(commands::sandbox::SandboxInit),
     #[command(hide = true)]
     SandboxInternet(commands::sandbox::SandboxInternet),

@@ -17,12 +17,14 @@
 pub mod app;
 pub mod cli;
 pub mod commands;
+pub mod completion;
 pub mod doctor;
 pub mod error;
 pub mod host;
 pub mod log;
 pub mod model;
 pub mod plan;
+pub mod reference;
 pub mod sandbox;
 pub mod session;
 pub mod store;
@@ -45,6 +47,9 @@ use crate::ui::{Ui, style};
 
 /// The program: parses the command line, runs the command, reports, and returns the exit code.
 pub fn main() -> ExitCode {
+    if let Some(answered) = completion::answer() {
+        return answered;
+    }
     let words: Vec<OsString> = std::env::args_os().collect();
     style::choose(early::color(&words));
     let Cli { globals, command } = match cli::parse(words.clone()) {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use rustix::io::FdFlags;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::record::Apps;
@@ -46,10 +47,11 @@ pub struct Lock {
 }
 
 /// What a state file holds.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
-    /// [`SCHEMA_VERSION`].
+    /// The version of this schema.
+    #[schemars(extend("const" = SCHEMA_VERSION))]
     pub version: u32,
     /// The command that led to this state.
     pub changed_by: String,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::app::record::{Apps, Record};
@@ -24,13 +25,13 @@ use crate::ui::{style, table};
 pub const VERSION: u32 = 1;
 
 /// What `list` prints.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct List {
     version: u32,
     vpcs: Vec<ListedVpc>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ListedVpc {
     name: VpcName,
     cidr: Cidr,
@@ -40,7 +41,7 @@ struct ListedVpc {
     host_access: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ListedSubnet {
     name: Name,
     cidr: Cidr,
@@ -88,7 +89,7 @@ pub fn list_table(list: &List) -> String {
 }
 
 /// What `inspect` prints.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Inspection {
     version: u32,
     vpcs: Vec<InspectedVpc>,
@@ -96,7 +97,7 @@ pub struct Inspection {
     host: Kernel,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct InspectedVpc {
     name: VpcName,
     cidr: Cidr,
@@ -111,20 +112,20 @@ struct InspectedVpc {
     kernel: Kernel,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct InspectedUplink {
     interface: String,
     host_address: Ipv4Addr,
     router_address: Ipv4Addr,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct InspectedNat {
     interface: IfName,
     subnets: Vec<Name>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct InspectedSubnet {
     name: Name,
     cidr: Cidr,
@@ -135,7 +136,7 @@ struct InspectedSubnet {
     instances: Vec<InspectedInstance>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct InspectedInstance {
     path: String,
     namespace: String,
@@ -145,7 +146,7 @@ struct InspectedInstance {
     kernel: Kernel,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct InspectedPeering {
     vpcs: [VpcName; 2],
     addresses: [Ipv4Addr; 2],
@@ -154,7 +155,7 @@ struct InspectedPeering {
 }
 
 /// What the kernel has of an owner's objects.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 struct Kernel {
     /// How many there should be.
     objects: usize,
@@ -343,13 +344,13 @@ fn or_dash(text: String) -> String {
 }
 
 /// What `list-apps` prints.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct AppList {
     version: u32,
     apps: Vec<ListedApp>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ListedApp {
     instance: String,
     namespace: String,

@@ -15,6 +15,7 @@ pub mod disable_nat;
 pub mod doctor;
 pub mod enable_nat;
 pub mod exec;
+pub mod generate;
 pub mod inspect;
 pub mod list;
 pub mod list_apps;
@@ -52,6 +53,7 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<ExitCode>
         Command::List(args) => args.run(session)?,
         Command::Inspect(args) => args.run(session)?,
         Command::Exec(args) => args.run(session)?,
+        Command::Generate(args) => args.run(session)?,
         Command::Shell(args) => args.run(session)?,
         Command::DeployApp(args) => args.run(session)?,
         Command::ListApps(args) => args.run(session)?,

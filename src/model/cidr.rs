@@ -1,11 +1,13 @@
 //! IPv4 networks as an operator may write them. The kernel's tools read `010.0.0.8` as 8.0.0.8 and `10.1` as
 //! 10.1.0.0; here there is one spelling, and only canonical text leaves.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use ipnet::Ipv4Net;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
@@ -123,6 +125,23 @@ impl TryFrom<String> for Cidr {
 impl From<Cidr> for String {
     fn from(cidr: Cidr) -> String {
         cidr.to_string()
+    }
+}
+
+/// An IPv4 address as a regular expression, for JSON Schemas.
+pub(crate) fn address_pattern() -> String {
+    let octet = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
+    format!("({octet}\\.){{3}}{octet}")
+}
+
+impl JsonSchema for Cidr {
+    fn schema_name() -> Cow<'static, str> {
+        "cidr".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let pattern = format!("^{}/(3[0-2]|[12]?[0-9])$", address_pattern());
+        json_schema!({"type": "string", "pattern": pattern, "examples": ["10.0.0.0/16"]})
     }
 }
 

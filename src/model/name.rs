@@ -1,9 +1,11 @@
 //! Names as an operator may write them. What passes here is safe in every place that a name reaches: a
 //! namespace's file name, an interface name, a link alias, a rule comment, a path below `/proc/sys`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
@@ -137,6 +139,38 @@ macro_rules! as_text {
 }
 
 as_text!(Name, VpcName, IfName);
+
+macro_rules! schema_of {
+    ($($type:ident as $name:literal: $schema:expr;)*) => {$(
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                $schema
+            }
+        }
+    )*};
+}
+
+schema_of! {
+    Name as "name": name_schema(&RESERVED);
+    VpcName as "vpc-name": name_schema(&[&RESERVED[..], &RESERVED_FOR_VPCS].concat());
+    IfName as "interface": json_schema!({
+        "type": "string",
+        "pattern": format!("^[A-Za-z0-9._][A-Za-z0-9._-]{{0,{}}}$", IfName::MAX_LEN - 1),
+        "not": {"enum": [".", ".."]},
+    });
+}
+
+fn name_schema(reserved: &[&str]) -> Schema {
+    json_schema!({
+        "type": "string",
+        "pattern": format!("^[A-Za-z][A-Za-z0-9_-]{{0,{}}}$", MAX_LEN - 1),
+        "not": {"enum": reserved},
+    })
+}
 
 #[cfg(test)]
 mod tests {

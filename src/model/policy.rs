@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use schemars::JsonSchema;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
@@ -16,11 +17,33 @@ use crate::model::cidr::Cidr;
 /// The most ports and ranges that one rule lists.
 pub const MAX_PORTS: usize = 1024;
 
+/// The words for an action, in any case: what it prints as comes first.
+const ACTIONS: &[(&str, Action)] = &[
+    ("allow", Action::Allow),
+    ("accept", Action::Allow),
+    ("deny", Action::Deny),
+    ("drop", Action::Deny),
+    ("reject", Action::Reject),
+];
+
+/// The words for a protocol, in any case.
+const PROTOCOLS: &[(&str, Protocol)] = &[
+    ("tcp", Protocol::Tcp),
+    ("udp", Protocol::Udp),
+    ("icmp", Protocol::Icmp),
+    ("all", Protocol::All),
+    ("any", Protocol::All),
+    ("*", Protocol::All),
+];
+
+/// The words for every port, in any case.
+const ANY_PORT: &[&str] = &["any", "all", "*"];
+
 const PORT_HINT: &str =
     "a port is a number from 1 to 65535, a range such as \"8000-8100\", a list of these, or \"any\"";
 
 /// The rules of one subnet, in both directions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// What it is for, in the operator's words: for showing only.
@@ -42,7 +65,7 @@ pub enum Direction {
 }
 
 /// The rules of one direction: the first that matches decides, else the default.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleList {
     /// What happens to traffic that no rule names.
@@ -53,7 +76,7 @@ pub struct RuleList {
 }
 
 /// One rule. Made by [`Rule::new`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "RuleFields")]
 pub struct Rule {
     /// The protocol that it names.
@@ -308,7 +331,7 @@ pub(crate) fn refuse<E: de::Error>(failure: Failure) -> E {
 }
 
 /// A [`Rule`] as the state file holds it, before it is checked.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RuleFields {
     protocol: Protocol,
@@ -357,22 +380,20 @@ impl<T: Copy> Visitor<'_> for Word<T> {
 
 impl<'de> Deserialize<'de> for Action {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use Action::{Allow, Deny, Reject};
         deserializer.deserialize_str(Word {
             what: "an action",
             hint: "the actions are allow (accept), deny (drop) and reject",
-            words: &[("allow", Allow), ("accept", Allow), ("deny", Deny), ("drop", Deny), ("reject", Reject)],
+            words: ACTIONS,
         })
     }
 }
 
 impl<'de> Deserialize<'de> for Protocol {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use Protocol::{All, Icmp, Tcp, Udp};
         deserializer.deserialize_str(Word {
             what: "a protocol",
             hint: "the protocols are tcp, udp, icmp and all (any)",
-            words: &[("tcp", Tcp), ("udp", Udp), ("icmp", Icmp), ("all", All), ("any", All), ("*", All)],
+            words: PROTOCOLS,
         })
     }
 }
@@ -447,7 +468,7 @@ impl<'de> Visitor<'de> for PortsVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Ports, E> {
-        if ["any", "all", "*"].iter().any(|word| text.eq_ignore_ascii_case(word)) {
+        if ANY_PORT.iter().any(|word| text.eq_ignore_ascii_case(word)) {
             return Ok(Ports::Any);
         }
         PortRange::parse(text).and_then(|range| Ports::listed(vec![range])).map_err(refuse)
@@ -518,6 +539,10 @@ as_word! {
     Protocol { Tcp => "tcp", Udp => "udp", Icmp => "icmp", All => "all" }
     Action { Allow => "allow", Deny => "deny", Reject => "reject" }
 }
+
+mod schema;
+
+pub(crate) use schema::words;
 
 #[cfg(test)]
 mod tests;

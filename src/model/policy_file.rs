@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -24,6 +25,12 @@ pub const MAX_RULES: usize = 65_536;
 
 /// The longest description, in characters.
 pub const MAX_DESCRIPTION: usize = 256;
+
+/// The words for every address, in any case.
+const ANY_PEER: &[&str] = &["any", "*"];
+
+/// A key that an editor understands, and nobody else.
+const SCHEMA_KEY: &str = "$schema";
 
 /// The longest message that quotes the file, in characters.
 const MAX_MESSAGE: usize = 200;
@@ -114,55 +121,82 @@ impl<'de> Deserialize<'de> for Document {
     }
 }
 
+pub use schema::schema;
+
 /// A policy as the file holds it.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "policy")]
 struct EntryFields {
+    /// The subnet that it is for, as its CIDR or its name. Without it, the command line says which.
     #[serde(default, deserialize_with = "given")]
     subnet: Option<SubnetSelector>,
+    /// What it is for, in your words.
     #[serde(default, deserialize_with = "given")]
     description: Option<Description>,
+    /// Rules for connections that others open to an instance. The first that matches decides.
     #[serde(default, deserialize_with = "given")]
     ingress: Option<Rules<IngressFields>>,
+    /// Rules for connections that an instance opens. The first that matches decides.
     #[serde(default, deserialize_with = "given")]
     egress: Option<Rules<EgressFields>>,
+    /// What happens to what no rule names: denied in a direction that has rules, allowed in one that has none, unless this
+    /// says otherwise.
     #[serde(default, deserialize_with = "given")]
     default: Option<Object<DefaultFields>>,
+    /// Where an editor finds the schema of policy files. Of no other meaning.
+    #[serde(default, rename = "$schema", deserialize_with = "given")]
+    _schema: Option<String>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "default")]
 struct DefaultFields {
+    /// What happens to connections that others open.
     #[serde(default, deserialize_with = "given")]
     ingress: Option<Action>,
+    /// What happens to connections that an instance opens.
     #[serde(default, deserialize_with = "given")]
     egress: Option<Action>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ingress-rule")]
 struct IngressFields {
+    /// The instance's port, or ports; without it: any.
     #[serde(default)]
     port: Ports,
+    /// The protocol; without it: TCP where there is a port, else every one.
     #[serde(default, deserialize_with = "given")]
     protocol: Option<Protocol>,
+    /// What happens: deny drops in silence, reject answers.
     action: Action,
+    /// Who opens the connection; without it: anybody.
     #[serde(default)]
     source: Peer,
+    /// What it is for, in your words.
     #[serde(default, deserialize_with = "given")]
     description: Option<Description>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "egress-rule")]
 struct EgressFields {
+    /// The other side's port, or ports; without it: any.
     #[serde(default)]
     port: Ports,
+    /// The protocol; without it: TCP where there is a port, else every one.
     #[serde(default, deserialize_with = "given")]
     protocol: Option<Protocol>,
+    /// What happens: deny drops in silence, reject answers.
     action: Action,
+    /// Who is connected to; without it: anybody.
     #[serde(default)]
     destination: Peer,
+    /// What it is for, in your words.
     #[serde(default, deserialize_with = "given")]
     description: Option<Description>,
 }
@@ -304,7 +338,7 @@ impl FromStr for Peer {
     type Err = Failure;
 
     fn from_str(text: &str) -> Result<Self, Failure> {
-        if text == "*" || text.eq_ignore_ascii_case("any") {
+        if ANY_PEER.iter().any(|word| text.eq_ignore_ascii_case(word)) {
             return Ok(Peer(Cidr::ANY));
         }
         if let Ok(address) = text.parse::<Ipv4Addr>() {
@@ -423,7 +457,8 @@ fn printable(c: char) -> Vec<char> {
 fn fields_hint(unknown: &str, known: &str) -> String {
     let quoted = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
     let unknown = quoted(unknown).join("");
-    let known = quoted(known);
+    let mut known = quoted(known);
+    known.retain(|field| field != SCHEMA_KEY);
     let is_known = |field: &str| known.iter().any(|k| k == field);
     match unknown.as_str() {
         "destination" if is_known("source") => return "an ingress rule names its `source`".into(),
@@ -458,5 +493,6 @@ fn edit_distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+mod schema;
 #[cfg(test)]
 mod tests;

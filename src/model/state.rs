@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Failure, Result};
@@ -13,7 +14,7 @@ use crate::model::owner::Target;
 use crate::model::policy::Policy;
 
 /// All VPCs of one host.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct State {
     /// What vpcctl changed on the host for all VPCs, and how it was before.
@@ -28,7 +29,7 @@ pub struct State {
 }
 
 /// What the host had before the first uplink came, so that the last one to go can put it back.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
     /// The interfaces that VPCs leave by.
@@ -43,7 +44,7 @@ pub struct Host {
 }
 
 /// An interface that VPCs leave by.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Wan {
     /// Tells its uplinks from other WAN interfaces' in the host's rules: 1 to 65535.
@@ -53,7 +54,7 @@ pub struct Wan {
 }
 
 /// A VPC: a CIDR with subnets behind a router of their own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Vpc {
     /// Its addresses.
@@ -77,7 +78,7 @@ pub struct Vpc {
 }
 
 /// Whether the host may open connections to a VPC's instances.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostAccess {
     /// It may, by a route over the uplink.
@@ -89,7 +90,7 @@ pub enum HostAccess {
 }
 
 /// The point-to-point link between a VPC's router and the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Uplink {
     /// Its two addresses: the host's is the first, the router's the second.
@@ -99,7 +100,7 @@ pub struct Uplink {
 }
 
 /// A point-to-point /31 (RFC 3021): two addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Link(pub Cidr);
 
@@ -116,7 +117,7 @@ impl Link {
 }
 
 /// Internet access: who has it and where it leaves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nat {
     /// The host's interface towards the internet.
@@ -129,7 +130,7 @@ pub struct Nat {
 }
 
 /// Whom instances with internet access ask for names; nobody where there are no addresses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Nameservers {
     /// Those that the host asks, as far as an instance can reach them.
@@ -154,7 +155,7 @@ impl Nameservers {
 }
 
 /// Which subnets a VPC's NAT serves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NatScope {
     /// Every public one, those that come later included.
@@ -164,7 +165,7 @@ pub enum NatScope {
 }
 
 /// May a subnet have internet access?
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum SubnetType {
     /// It may leave through the uplink once NAT is enabled.
@@ -185,7 +186,7 @@ impl SubnetType {
 }
 
 /// A part of a VPC's CIDR, with its first instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subnet {
     /// Its addresses: the first is the gateway's, the second the first instance's.
@@ -205,7 +206,7 @@ pub struct Subnet {
 }
 
 /// A further instance of a subnet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Instance {
     /// Its address.
@@ -219,7 +220,7 @@ pub struct Instance {
 }
 
 /// A routed connection of two VPCs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Peering {
     /// The VPC whose name sorts first.
@@ -233,7 +234,7 @@ pub struct Peering {
 }
 
 /// What may pass a peering.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PeeringScope {
     /// Everything between the two CIDRs.
@@ -243,7 +244,7 @@ pub enum PeeringScope {
 }
 
 /// Who may open connections to whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CidrPair {
     /// Who opens.
