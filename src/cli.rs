@@ -108,6 +108,8 @@ pub enum Command {
     Inspect(commands::inspect::Inspect),
     /// Run a command in an instance, or in a VPC's router
     Exec(commands::exec::Exec),
+    /// Say whether one instance reaches another, or all of them each other
+    TestConnectivity(Box<commands::test_connectivity::TestConnectivity>),
     /// Run a command, or a shell, in a private machine with an internet of its own: no root needed
     Sandbox(commands::sandbox::Sandbox),
     /// The first process of a sandbox

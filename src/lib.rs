@@ -20,6 +20,7 @@ pub mod host;
 pub mod log;
 pub mod model;
 pub mod plan;
+pub mod reachability;
 pub mod sandbox;
 pub mod session;
 pub mod store;

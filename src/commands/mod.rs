@@ -17,6 +17,7 @@ pub mod list;
 pub mod peer;
 pub mod remove_policy;
 pub mod sandbox;
+pub mod test_connectivity;
 pub mod unpeer;
 
 use std::process::ExitCode;
@@ -43,6 +44,7 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<ExitCode>
         Command::List(args) => args.run(session)?,
         Command::Inspect(args) => args.run(session)?,
         Command::Exec(args) => args.run(session)?,
+        Command::TestConnectivity(args) => return args.run(session),
         Command::Sandbox(args) => return args.run(),
         Command::SandboxInit(args) => return args.run(),
         Command::SandboxInternet(args) => return args.run(),

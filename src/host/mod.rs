@@ -6,6 +6,7 @@ pub mod look;
 pub mod namespace;
 mod pool;
 pub mod privilege;
+pub mod probe;
 pub mod processes;
 pub mod run;
 

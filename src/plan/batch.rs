@@ -34,6 +34,8 @@ pub enum Program {
     IptablesSave,
     /// `nft`, of nftables.
     Nft,
+    /// `ping`, of iputils.
+    Ping,
 }
 
 impl Program {
@@ -46,6 +48,7 @@ impl Program {
             Program::IptablesRestore => "iptables-restore",
             Program::IptablesSave => "iptables-save",
             Program::Nft => "nft",
+            Program::Ping => "ping",
         }
     }
 }

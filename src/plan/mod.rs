@@ -9,6 +9,7 @@ pub mod line;
 pub mod observed;
 pub mod op;
 pub mod policy;
+pub mod probe;
 pub mod reconcile;
 pub mod rule;
 pub mod script;
