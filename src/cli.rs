@@ -110,6 +110,8 @@ pub enum Command {
     Exec(commands::exec::Exec),
     /// Say whether one instance reaches another, or all of them each other
     TestConnectivity(Box<commands::test_connectivity::TestConnectivity>),
+    /// Delete all VPCs, and whatever else vpcctl made
+    CleanupAll(commands::cleanup_all::CleanupAll),
     /// Run a command, or a shell, in a private machine with an internet of its own: no root needed
     Sandbox(commands::sandbox::Sandbox),
     /// The first process of a sandbox

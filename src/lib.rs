@@ -15,6 +15,7 @@
 
 pub mod cli;
 pub mod commands;
+pub mod confirm;
 pub mod error;
 pub mod host;
 pub mod log;

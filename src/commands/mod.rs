@@ -5,6 +5,7 @@ pub mod add_subnet;
 pub mod allow_cidr;
 pub mod apply_policy;
 pub mod args;
+pub mod cleanup_all;
 pub mod create_vpc;
 pub mod delete_instance;
 pub mod delete_subnet;
@@ -45,6 +46,7 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<ExitCode>
         Command::Inspect(args) => args.run(session)?,
         Command::Exec(args) => args.run(session)?,
         Command::TestConnectivity(args) => return args.run(session),
+        Command::CleanupAll(args) => args.run(session)?,
         Command::Sandbox(args) => return args.run(),
         Command::SandboxInit(args) => return args.run(),
         Command::SandboxInternet(args) => return args.run(),
