@@ -155,6 +155,8 @@ pub enum Command {
     #[command(hide = true)]
     EndApp(commands::run_app::EndApp),
     Doctor(commands::doctor::Doctor),
+    TestConnectivity(Box<commands::test_connectivity::TestConnectivity>),
+    CleanupAll(commands::cleanup_all::CleanupAll),
     Sandbox(commands::sandbox::Sandbox),
     #[command(hide = true)]
     AllowIntraVpc(commands::always_so::AllowIntraVpc),

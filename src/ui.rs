@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::{Failure, Kind};
@@ -42,8 +43,8 @@ pub struct Ui {
 }
 
 /// What came of a command that changes something, for programs.
-#[derive(Debug, Serialize)]
-struct Change<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Change<'a> {
     version: u32,
     changed: bool,
     mended: usize,
@@ -51,20 +52,20 @@ struct Change<'a> {
 }
 
 /// What the operator should know besides, for programs.
-#[derive(Debug, Serialize)]
-struct Note<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Note<'a> {
     version: u32,
     note: &'a str,
 }
 
 /// What went wrong, for programs.
-#[derive(Debug, Serialize)]
-struct Refusal<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Refusal<'a> {
     version: u32,
     error: Wrong<'a>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Wrong<'a> {
     kind: &'static str,
     code: u8,

@@ -35,7 +35,13 @@ fn everything() -> State {
         let net = cidr(&format!("10.0.{n}.0/24"));
         add_subnet(&mut state, &SubnetSpec { vpc: a.clone(), name, cidr: net, kind: SubnetType::Public }).unwrap();
     }
-    let nat = NatSpec { vpc: a.clone(), subnet: None, wan: Some("eth0".parse().unwrap()), pool: cidr(DEFAULT_POOL) };
+    let nat = NatSpec {
+        vpc: a.clone(),
+        subnet: None,
+        wan: Some("eth0".parse().unwrap()),
+        nameservers: vec![],
+        pool: cidr(DEFAULT_POOL),
+    };
     enable_nat(&mut state, &nat, &facts).unwrap();
     peer(&mut state, &a, &b, cidr(DEFAULT_POOL)).unwrap();
     let short = r#"{"ingress": {"default": "deny", "rules": [

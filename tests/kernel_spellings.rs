@@ -160,8 +160,7 @@ const DELETE_VPC: &[Row] = &[
     },
 ];
 
-/// Rows of commands that are still to come.
-const TO_COME: &[Row] = &[
+const APPS_AND_THE_REST: &[Row] = &[
     Row {
         needs: &[VPC, PUBLIC],
         canonical: "deploy-app vpc1/public --port 8080",
@@ -177,7 +176,7 @@ const TO_COME: &[Row] = &[
         canonical: "test-connectivity --vpc vpc1 --from-subnet public --to-subnet private",
         spellings: &[],
     },
-    Row { needs: &[VPC, PUBLIC, OTHER], canonical: "cleanup-all", spellings: &[] },
+    Row { needs: &[VPC, PUBLIC, OTHER], canonical: "cleanup-all --yes", spellings: &[] },
 ];
 
 #[test]
@@ -216,9 +215,8 @@ fn delete() {
 }
 
 #[test]
-#[ignore = "deploy-app, test-connectivity and cleanup-all are still to come"]
 fn apps_tests_and_cleaning_up() {
-    play(TO_COME);
+    play(APPS_AND_THE_REST);
 }
 
 /// Runs each line of the rows in a sandbox of its own; each spelling has to come to what the command's own comes to.

@@ -20,7 +20,7 @@ use crate::session::Session;
 /// Ends with 0 where vpcctl can run, warnings or not, and with 6 where there is a problem.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sudo vpcctl doctor\n  vpcctl doctor -o json | jq '.findings[] | select(.level != \"ok\")'\n  vpcctl sandbox -- vpcctl doctor\n\nExit codes: 0 vpcctl can run, warnings or not; 6 there is a problem."
+    after_help = "Examples:\n  vpcctl doctor\n  vpcctl doctor -o json | jq '.findings[] | select(.level != \"ok\")'\n  vpcctl sandbox -- vpcctl doctor\n\nExit codes: 0 vpcctl can run, warnings or not; 6 there is a problem."
 )]
 pub struct Doctor {
     #[command(flatten)]

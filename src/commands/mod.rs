@@ -6,6 +6,7 @@ pub mod allow_cidr;
 pub mod always_so;
 pub mod apply_policy;
 pub mod args;
+pub mod cleanup_all;
 pub mod create_vpc;
 pub mod delete_instance;
 pub mod delete_subnet;
@@ -27,6 +28,7 @@ pub mod run_app;
 pub mod sandbox;
 pub mod shell;
 pub mod stop_app;
+pub mod test_connectivity;
 pub mod unpeer;
 
 use std::process::ExitCode;
@@ -65,6 +67,8 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<ExitCode>
         Command::InitApp(args) => args.become_app()?,
         Command::EndApp(args) => args.run(session)?,
         Command::Doctor(args) => return args.run(session),
+        Command::TestConnectivity(args) => return args.run(session),
+        Command::CleanupAll(args) => args.run(session)?,
         Command::Sandbox(args) => return args.run(),
         Command::AllowIntraVpc(args) => args.run(session)?,
         Command::IsolateVpcs(args) => args.run(session)?,

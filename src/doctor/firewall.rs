@@ -58,7 +58,7 @@ fn firewalld(facts: &Facts) -> Option<Finding> {
         Finding::warning(
             "firewalld",
             "firewalld is active: its own table can drop what vpcctl's rules accept, and its reload may flush them",
-            "firewall-cmd --zone=trusted --add-interface=vpc-NAME for each VPC; after a reload repeat create-vpc",
+            "firewall-cmd --zone=trusted --add-interface=vpc-NAME for each VPC; after a reload: vpcctl restore",
         )
     })
 }

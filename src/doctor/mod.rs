@@ -16,12 +16,13 @@ mod tests;
 mod tools;
 mod version;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use facts::Facts;
 
 /// How much a finding is in the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Not at all.
@@ -44,7 +45,7 @@ impl Level {
 }
 
 /// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// Which check it is: stable, in kebab case.
     pub id: &'static str,

@@ -1,6 +1,7 @@
 //! What `doctor` prints.
 
 use comfy_table::{ContentArrangement, Table, presets};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Finding, Level};
@@ -10,7 +11,7 @@ use crate::view;
 const WIDTH: u16 = 100;
 
 /// The diagnosis as programs see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Report {
     version: u32,
     /// There is no problem.

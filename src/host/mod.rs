@@ -10,6 +10,7 @@ mod modules;
 pub mod namespace;
 mod pool;
 pub mod privilege;
+pub mod probe;
 pub mod processes;
 pub mod run;
 

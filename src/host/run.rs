@@ -36,6 +36,7 @@ pub fn find(program: &str) -> Result<PathBuf, Failure> {
             "ip" | "bridge" => "iproute2",
             "nft" => "nftables",
             "ipset" => "ipset",
+            "ping" => "iputils-ping",
             _ => "iptables",
         };
         Failure::new(Kind::Host, format!("the program `{program}` is not in {}", TRUSTED_DIRS.join(", ")))

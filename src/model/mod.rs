@@ -4,6 +4,7 @@ pub mod app;
 pub mod check;
 pub mod cidr;
 pub mod edit;
+pub mod endpoint;
 pub mod facts;
 pub mod hash;
 pub mod kernel_names;

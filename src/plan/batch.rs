@@ -37,6 +37,8 @@ pub enum Program {
     IptablesLegacySave,
     /// `nft`, of nftables.
     Nft,
+    /// `ping`, of iputils.
+    Ping,
 }
 
 impl Program {
@@ -50,6 +52,7 @@ impl Program {
             Program::IptablesSave => "iptables-save",
             Program::IptablesLegacySave => "iptables-legacy-save",
             Program::Nft => "nft",
+            Program::Ping => "ping",
         }
     }
 }

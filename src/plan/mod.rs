@@ -10,6 +10,7 @@ pub mod line;
 pub mod observed;
 pub mod op;
 pub mod policy;
+pub mod probe;
 pub mod reconcile;
 pub mod resolver;
 pub mod rule;

@@ -5,9 +5,12 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, json_schema};
 use serde_json::Value;
 
+use crate::doctor;
 use crate::model::policy_file;
+use crate::reachability;
 use crate::reference::File;
 use crate::store::Document;
+use crate::ui;
 use crate::view;
 
 /// The schemas.
@@ -42,6 +45,12 @@ fn output() -> Schema {
         ("list", generator.subschema_for::<view::List>()),
         ("list-apps", generator.subschema_for::<view::AppList>()),
         ("inspect", generator.subschema_for::<view::Inspection>()),
+        ("test-connectivity", generator.subschema_for::<reachability::Answer>()),
+        ("test-connectivity --all", generator.subschema_for::<reachability::Matrix>()),
+        ("doctor", generator.subschema_for::<doctor::report::Report>()),
+        ("commands that change something", generator.subschema_for::<ui::Change<'_>>()),
+        ("errors, on stderr", generator.subschema_for::<ui::Refusal<'_>>()),
+        ("notes, on stderr", generator.subschema_for::<ui::Note<'_>>()),
     ];
     let choices: Vec<Value> = commands
         .into_iter()

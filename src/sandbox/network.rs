@@ -16,6 +16,8 @@ use crate::plan::line::Place;
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// The name server in the sandbox's /etc/resolv.conf.
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 53);
+/// The address of `example.com`.
+pub const EXAMPLE_COM: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 /// The first address of the internet, a /24 of which every address answers.
 pub const INTERNET: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 0);
 

@@ -11,9 +11,12 @@ use rustix::process::{WaitOptions, wait};
 
 use super::SANDBOX_VARIABLE;
 use super::files::{OWN_BIN, State};
+use super::network::EXAMPLE_COM;
 use crate::error::{Failure, Kind, Result};
 use crate::host::run;
 
+/// The address that `test-connectivity` takes for the internet.
+const INTERNET_VARIABLE: &str = "VPCCTL_INTERNET";
 const STATE_VARIABLE: &str = "VPCCTL_STATE_DIR";
 /// Where `ip` and `iptables` are, which an unprivileged user's `PATH` often lacks.
 const ADMIN_PLACES: [&str; 2] = ["/usr/sbin", "/sbin"];
@@ -54,6 +57,8 @@ fn shell() -> Command {
 
 fn set_environment(command: &mut Command, state: State) {
     command.env(SANDBOX_VARIABLE, "1").env("PATH", path(env::var_os("PATH").as_deref()));
+    // What stands for the internet here is the sandbox's own.
+    command.env(INTERNET_VARIABLE, EXAMPLE_COM.to_string());
     match state {
         State::Usual => command.env_remove(STATE_VARIABLE),
         State::At(dir) => command.env(STATE_VARIABLE, dir),

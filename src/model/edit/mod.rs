@@ -17,7 +17,7 @@ pub use nat::{NatSpec, PUBLIC_NAMESERVERS, disable_nat, enable_nat};
 pub use peering::{allow_cidr, peer, unpeer};
 pub use policy::{PolicyScope, apply_policy, remove_policy};
 pub use subnet::{MAX_SUBNET_PREFIX, SubnetSpec, add_subnet, delete_subnet};
-pub use vpc::{VPC_PREFIXES, VpcSpec, create_vpc, delete_vpc};
+pub use vpc::{VPC_PREFIXES, VpcSpec, create_vpc, delete_everything, delete_vpc};
 
 use crate::error::{Failure, Result};
 use crate::model::kernel_names;

@@ -77,6 +77,11 @@ pub fn delete_vpc(state: &mut State, name: &VpcName) -> Result<()> {
     Ok(())
 }
 
+/// Removes everything.
+pub fn delete_everything(state: &mut State) {
+    *state = State::default();
+}
+
 fn check_cidr(cidr: Cidr) -> Result<()> {
     if !VPC_PREFIXES.contains(&cidr.prefix()) {
         let (from, to) = (VPC_PREFIXES.start(), VPC_PREFIXES.end());
