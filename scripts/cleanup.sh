@@ -241,8 +241,19 @@ clean_files() {
         fi
     done
     if [ -d "$state_dir/apps" ] && [ ! -L "$state_dir/apps" ] && [ -n "$(ls -A "$state_dir/apps")" ]; then
-        remove "files in $state_dir/apps" find "$state_dir/apps" -mindepth 1 -delete
+        remove "files in $state_dir/apps" find "$state_dir/apps" -delete
     fi
+}
+
+# The name servers of namespaces, where the file says that it is vpcctl's.
+clean_resolvers() {
+    local file
+    for file in /etc/netns/*/resolv.conf; do
+        if [ -f "$file" ] && [ ! -L "$file" ] && [ "$(head -n 1 "$file")" = '# made by vpcctl' ]; then
+            remove "$file" rm -f -- "$file"
+            [ "$dry_run" = yes ] || rmdir -- "${file%/*}" /etc/netns 2>/dev/null
+        fi
+    done
 }
 
 # What looks like vpcctl's and doesn't say so.
@@ -325,6 +336,7 @@ came_along=$(leftovers)
 # The links first: those of a namespace that is gone vanish some time after.
 clean_links
 clean_namespaces
+clean_resolvers
 clean_routes
 clean_forwarding
 clean_chains

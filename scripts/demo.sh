@@ -108,17 +108,7 @@ until_true() {
     done
 }
 
-listens() { ip netns exec "$1" ss -Hltn "sport = :$2" | grep -q .; }
-
 has_ended() { ! kill -0 "$1" 2>/dev/null; }
-
-# serve NETNS PORT: a web server in an instance. Leaves $server, its process.
-serve() {
-    printf '   %s$ ip netns exec %s python3 -m http.server %s &%s\n' "$bold" "$1" "$2" "$plain"
-    ip netns exec "$1" python3 -m http.server "$2" --directory "$scratch/www" >/dev/null 2>&1 </dev/null &
-    server=$!
-    until_true listens "$1" "$2" || verdict bad "nothing listens on port $2 of $1"
-}
 
 # All that a VPC could leave behind on this machine, without counters and what changes by itself: IPv6 gives every link
 # of the machine's an address some time after it is up, and VPCs have none.
@@ -168,8 +158,6 @@ done
 scratch=$(mktemp -d)
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
-mkdir "$scratch/www"
-echo 'hello from a web server in vpc1' >"$scratch/www/index.html"
 snapshot >"$scratch/before"
 
 # --- the story ----------------------------------------------------------------------------------------------------
@@ -218,12 +206,13 @@ else
     # Elsewhere this ping might end at somebody who has that address outside.
     if [ -n "${VPCCTL_SANDBOX-}" ]; then
         refused "vpcctl exec vpc1/public -- ping -c 1 -W $patience 10.1.1.2" 'the way out is no way into vpc2'
+        shows 'vpcctl exec vpc1/public -- curl -sS --max-time 5 http://example.com/' "$answer" 'names resolve there too'
     fi
 fi
 
 title 'A web server, and who reaches it'
-serve vpc1-public 80
-web=$server
+does 'vpcctl deploy-app vpc1/public --port 80'
+shows 'vpcctl list-apps' '^vpc1/public +10\.0\.1\.2:80 .*running' 'it runs in the background, watched over, without root'
 shows 'vpcctl exec vpc1/private -- curl -sS --max-time 5 http://10.0.1.2/' '^hello' 'the private subnet reads the page'
 if vpcctl list | grep -qE '^vpc1 .* yes$'; then
     shows 'curl -sS --max-time 5 http://10.0.1.2/' '^hello' 'so does the host'
@@ -233,7 +222,7 @@ fi
 refused 'vpcctl exec vpc2/public -- curl -sS --max-time 5 http://10.0.1.2/' 'vpc2 does not'
 
 title 'A firewall policy: port 80 answers, port 22 does not'
-serve vpc1-public 22
+does 'vpcctl deploy-app vpc1/public --port 22'
 shows "vpcctl exec vpc1/private -- nc -zv -w $patience 10.0.1.2 22" 'succeeded|open' 'without a policy, port 22 answers'
 does 'cat policies/web.json'
 does 'vpcctl apply-policy vpc1/public policies/web.json'
@@ -241,16 +230,26 @@ shows 'vpcctl exec vpc1/private -- curl -sS --max-time 5 http://10.0.1.2/' '^hel
 silent "vpcctl exec vpc1/private -- nc -zv -w $patience 10.0.1.2 22" 'port 22 does not'
 pings vpc1/public 10.0.2.2 'what the instance opens itself gets its replies'
 
+title 'Everybody to everybody'
+if [ -n "${VPCCTL_SANDBOX-}" ]; then
+    shows 'vpcctl test-connectivity --all' '^2 +vpc1/public +yes +- +(no|drop) +(no|drop) +yes$' \
+        'the public instance reaches its own VPC and the internet, and no other VPC'
+else
+    say 'Skipped: this is a real machine, and vpcctl test-connectivity --all asks a real address too.'
+fi
+
 title 'Where to look'
 shows 'vpcctl inspect vpc1' '^vpc1/public .* 2 in, 0 out +ok' 'the kernel has all that the state says'
 shows 'ip -n vpc1 addr show br-vpc1' 'inet 10\.0\.2\.1/24' 'the gateways are addresses of the bridge'
 shows 'ip netns exec vpc1-public iptables -S VPCCTL-INGRESS' 'dport 80 .*ACCEPT' "the policy is in the instance's namespace"
 
 title 'All of it gone'
+apps=$(vpcctl list-apps -o json | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
+[ "$(wc -w <<<"$apps")" -eq 2 ] || verdict bad 'there are two web servers'
 does 'vpcctl delete-vpc vpc1'
 does 'vpcctl delete-vpc vpc2'
 made=''
-for process in "$web" "$server"; do
+for process in $apps; do
     until_true has_ended "$process" || verdict bad 'the web servers have ended with their instance'
 done
 # The kernel takes the last interfaces of a deleted namespace away a moment later.

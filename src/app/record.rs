@@ -115,7 +115,7 @@ impl Apps {
     /// Opens the log for the app to write to, after what is in it already.
     pub fn open_log(&self, id: &AppId) -> io::Result<File> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
-        open_own(&self.log_path(id), OpenOptions::new().append(true).read(true).create(true))
+        open_own(&self.log_path(id), OpenOptions::new().append(true).create(true))
     }
 
     /// The last lines of the log, `count` at most.

@@ -34,6 +34,14 @@ impl App {
         (&self.command, &self.user, &self.directory) == (&other.command, &other.user, &other.directory)
     }
 
+    /// Can it be started at all?
+    pub fn is_possible(&self) -> bool {
+        let words = self.command.iter().map(String::as_str).chain(self.directory.to_str());
+        self.directory.is_absolute()
+            && self.directory.to_str().is_some()
+            && !words.into_iter().any(|word| word.contains('\0'))
+    }
+
     /// What runs, in a word or two.
     pub fn name(&self) -> String {
         if self.command.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::edit::{MAX_SUBNET_PREFIX, VPC_PREFIXES};
+use crate::model::edit::{MAX_NAMESERVERS, MAX_SUBNET_PREFIX, VPC_PREFIXES};
 use crate::model::kernel_names;
 use crate::model::name::VpcName;
 use crate::model::state::{Peering, State, Subnet, Vpc};
@@ -27,11 +27,19 @@ fn vpc_flaw(name: &VpcName, vpc: &Vpc) -> Option<String> {
         if let Some((other, _)) = subnets[..index].iter().find(|(_, other)| other.cidr.overlaps(subnet.cidr)) {
             return Some(format!("subnet {path} overlaps {name}/{other}"));
         }
-        if let Some(flaw) = instance_flaw(&path, subnet) {
+        if let Some(flaw) = instance_flaw(&path, subnet).or_else(|| app_flaw(&path, subnet)) {
             return Some(flaw);
         }
     }
-    None
+    let nameservers = vpc.nat.as_ref().map_or(0, |nat| nat.nameservers.addresses().len());
+    (nameservers > MAX_NAMESERVERS).then(|| format!("VPC {name} can't have {nameservers} name servers"))
+}
+
+/// What no edit writes: a directory that depends on where one is, and words that no program can be given.
+fn app_flaw(path: &str, subnet: &Subnet) -> Option<String> {
+    let further = subnet.instances.values().flat_map(|instance| &instance.apps);
+    let (port, app) = subnet.apps.iter().chain(further).find(|(_, app)| !app.is_possible())?;
+    Some(format!("an instance of subnet {path} can't have the app on port {port}: {}", app.name()))
 }
 
 fn instance_flaw(path: &str, subnet: &Subnet) -> Option<String> {

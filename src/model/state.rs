@@ -134,6 +134,7 @@ pub struct Nat {
 #[serde(rename_all = "kebab-case")]
 pub enum Nameservers {
     /// Those that the host asks, as far as an instance can reach them.
+    #[serde(rename = "of-the-host")]
     Host(Vec<Ipv4Addr>),
     /// Those that the operator chose.
     Chosen(Vec<Ipv4Addr>),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::model::kernel_names::Netns;
 
 /// Where `ip netns exec` looks for a namespace's own files.
-const DIR: &str = "/etc/netns";
+pub const DIR: &str = "/etc/netns";
 
 /// The first line of a file of ours.
 pub const FILE_MARK: &str = "# made by vpcctl";

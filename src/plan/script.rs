@@ -4,7 +4,7 @@ use crate::plan::Plan;
 use crate::plan::batch::{self, Call, Program, Step, Write};
 use crate::plan::launch::{AppId, Launch};
 use crate::plan::line::{ConfigFile, Leftover, Place, Setting};
-use crate::plan::resolver::FILE_MARK;
+use crate::plan::resolver::{DIR as NETNS_FILES, FILE_MARK};
 
 /// The script for a plan, with a comment for each object that the lines are for.
 pub fn script(plan: &Plan) -> String {
@@ -71,7 +71,7 @@ pub fn file_line(ConfigFile { path, text }: &ConfigFile) -> String {
             let text = text.trim_end().replace('\n', "\\n");
             format!("test -e {path} && ! {ours} || {{ mkdir -p {dir} && printf '{text}\\n' > {path}; }}")
         }
-        None => format!("! {ours} || {{ rm -f {path} && rmdir --ignore-fail-on-non-empty {dir}; }}"),
+        None => format!("! {ours} || {{ rm -f {path} && rmdir --ignore-fail-on-non-empty {dir} {NETNS_FILES}; }}"),
     }
 }
 

@@ -188,6 +188,7 @@ fn app_objects(vpc: &VpcName, name: &Name, subnet: &Subnet, instance: Option<&Na
     let apps: Vec<Object> = launch::of_instance(vpc, name, subnet, instance, address).map(Object::App).collect();
     // They run without root's powers, and port 80 is theirs to take in a namespace of their own.
     let low_ports = sysctl(&place, "net/ipv4/ip_unprivileged_port_start".into(), "0", None);
+    let low_ports = Sysctl { before: Some("1024"), ..low_ports };
     let low_ports = (!apps.is_empty()).then_some(Object::Sysctl(low_ports));
     low_ports.into_iter().chain(apps).collect()
 }

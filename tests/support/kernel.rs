@@ -154,9 +154,9 @@ impl Kernel {
     /// The namespace is whole: an app's address answers.
     fn start(&mut self, launch: &Launch) -> Outcome {
         let id = launch.id();
-        let net = self.places.get(id.netns.as_str()).ok_or_else(|| format!("no namespace {}", id.netns))?;
-        let low_ports = net.settings.get("net/ipv4/ip_unprivileged_port_start").map(String::as_str);
-        if low_ports != Some("0") && launch.port.get() < 1024 {
+        let first_port = self.setting(id.netns.as_str(), "net/ipv4/ip_unprivileged_port_start");
+        let first_port = first_port.ok_or_else(|| format!("no namespace {}", id.netns))?;
+        if first_port.parse::<u16>().is_ok_and(|first| launch.port.get() < first) {
             return Err(format!("port {}: Permission denied", launch.port));
         }
         self.apps.insert(id, Some(launch.app.clone()));
@@ -486,6 +486,7 @@ fn default_value(key: &str) -> &'static str {
     match name {
         "send_redirects" | "accept_redirects" | "nf_conntrack_tcp_loose" => "1",
         "icmp_ratelimit" => "1000",
+        "ip_unprivileged_port_start" => "1024",
         "proxy_delay" => "80",
         _ if name.starts_with("bridge-nf-call") => "1",
         _ => "0",

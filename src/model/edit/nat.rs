@@ -29,7 +29,7 @@ pub struct NatSpec {
 pub const PUBLIC_NAMESERVERS: [Ipv4Addr; 2] = [Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(8, 8, 8, 8)];
 
 /// What fits into a resolv.conf: resolv.conf(5), MAXNS.
-const MAX_NAMESERVERS: usize = 3;
+pub const MAX_NAMESERVERS: usize = 3;
 
 /// Lets public subnets reach the internet.
 pub fn enable_nat(state: &mut State, spec: &NatSpec, facts: &HostFacts) -> Result<()> {
@@ -39,7 +39,7 @@ pub fn enable_nat(state: &mut State, spec: &NatSpec, facts: &HostFacts) -> Resul
     let vpc = state.vpc(&spec.vpc)?;
     let scope = widened(vpc.nat.as_ref().map(|nat| &nat.scope), spec.subnet.as_ref());
     let wan = choose_wan(spec, vpc.nat.as_ref(), vpc.wan.as_ref(), facts)?;
-    let nameservers = choose_nameservers(spec, vpc, facts);
+    let nameservers = choose_nameservers(spec, vpc, facts)?;
     link::give_uplink(state, &spec.vpc, spec.pool, facts)?;
     state.vpc_mut(&spec.vpc)?.nat = Some(Nat { wan: wan.clone(), scope, nameservers });
     link::record_wan(state, wan, facts)
@@ -98,16 +98,20 @@ fn widened(before: Option<&NatScope>, subnet: Option<&Name>) -> NatScope {
 }
 
 /// Those that are asked for, or were once, or the host's own as far as they are outside of the VPC.
-fn choose_nameservers(spec: &NatSpec, vpc: &Vpc, facts: &HostFacts) -> Nameservers {
+fn choose_nameservers(spec: &NatSpec, vpc: &Vpc, facts: &HostFacts) -> Result<Nameservers> {
+    if spec.nameservers.len() > MAX_NAMESERVERS {
+        return Err(Failure::usage(format!("{} name servers are too many", spec.nameservers.len()))
+            .hint(format!("a resolver asks the first {MAX_NAMESERVERS} alone: resolv.conf(5)")));
+    }
     if !spec.nameservers.is_empty() {
-        return Nameservers::Chosen(spec.nameservers.clone());
+        return Ok(Nameservers::Chosen(spec.nameservers.clone()));
     }
     if let Some(Nat { nameservers: chosen @ Nameservers::Chosen(_), .. }) = &vpc.nat {
-        return chosen.clone();
+        return Ok(chosen.clone());
     }
     let reached = facts.nameservers.iter().filter(|server| !vpc.cidr.contains(**server));
     let reached: Vec<Ipv4Addr> = reached.copied().take(MAX_NAMESERVERS).collect();
-    Nameservers::Host(if reached.is_empty() { PUBLIC_NAMESERVERS.to_vec() } else { reached })
+    Ok(Nameservers::Host(if reached.is_empty() { PUBLIC_NAMESERVERS.to_vec() } else { reached }))
 }
 
 fn choose_wan(spec: &NatSpec, nat: Option<&Nat>, preferred: Option<&IfName>, facts: &HostFacts) -> Result<IfName> {
