@@ -119,15 +119,9 @@ fn stable(text: &str) -> String {
             Some((before, _)) if line.starts_with("curl: ") => before,
             _ => line,
         };
-        let words = line.split(' ').map(|word| if is_process_id(word) { "(N)" } else { word });
-        words.collect::<Vec<_>>().join(" ")
+        line.split(", pid ").next().unwrap_or(line)
     });
     lines.collect::<Vec<_>>().join("\n")
-}
-
-fn is_process_id(word: &str) -> bool {
-    let inside = word.trim_end_matches(',').strip_prefix('(').and_then(|word| word.strip_suffix(')'));
-    inside.is_some_and(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) && word.len() > 1)
 }
 
 /// The text from a heading to the next one of its level.
