@@ -63,7 +63,7 @@ pub struct Globals {
     /// Print what would be done as a shell script, and change nothing
     #[arg(long, global = true, env = "VPCCTL_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new(), hide_env_values = true)]
     pub dry_run: bool,
-    /// Print each command before it runs
+    /// Print what is done, as shell commands
     #[arg(short, long, global = true, env = "VPCCTL_VERBOSE", value_parser = clap::builder::FalseyValueParser::new(), hide_env_values = true)]
     pub verbose: bool,
     /// Print nothing but data and errors

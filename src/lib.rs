@@ -76,21 +76,19 @@ pub fn main() -> ExitCode {
     let started = Instant::now();
     let result = commands::run(&command, &session);
     let failure = result.as_ref().err().map(as_failure);
+    let code = failure.as_ref().map_or_else(|| result.unwrap_or_default(), |failure| failure.kind.exit_code());
     tracing::info!(
         target: log::ACTION,
-        code = failure.as_ref().map_or(0, |failure| failure.kind.exit_code()),
+        code,
         ms = started.elapsed().as_millis() as u64,
         error = failure.as_ref().map(|failure| &failure.message),
         "vpcctl {}",
         session.command,
     );
-    match failure {
-        None => result.unwrap_or(ExitCode::SUCCESS),
-        Some(failure) => {
-            ui.failure(&failure);
-            ExitCode::from(failure.kind.exit_code())
-        }
+    if let Some(failure) = failure {
+        ui.failure(&failure);
     }
+    ExitCode::from(code)
 }
 
 /// An error as what the operator and scripts see of it.

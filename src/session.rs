@@ -2,6 +2,7 @@
 //! handed to [`Session::change`].
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::plan::op::Op;
 use crate::plan::reconcile::{self, Unmarked};
 use crate::plan::subject::Subject;
 use crate::plan::{self, Plan, Split, claims, script, topology};
-use crate::store::{Lock, Store};
+use crate::store::{self, Lock, Store};
 use crate::ui::Ui;
 
 /// How often the kernel is looked at anew before what it refuses is an error.
@@ -124,7 +125,8 @@ impl Session<'_> {
         } else {
             self.checked_plan(&old, &new)?.plan
         };
-        self.ui.data(&script::script(&plan))?;
+        let dir = (self.store.dir() != Path::new(store::DEFAULT_DIR)).then(|| self.store.dir());
+        self.ui.data(&script::script(&plan, dir))?;
         Ok(Outcome { old, new, mended: 0, dry_run: true })
     }
 

@@ -241,7 +241,7 @@ impl Store {
 fn parse(path: &Path, text: &str) -> Result<Document> {
     let damaged = |error: serde_json::Error| {
         Failure::new(Kind::State, format!("the state file `{}` is damaged: {error}", path.display()))
-            .hint("put a backup in its place; the kernel's objects are as they were")
+            .hint("put a backup in its place, or remove all that vpcctl made, by its marks: scripts/cleanup.sh, installed as share/vpcctl/cleanup.sh")
     };
     let VersionOnly { version } = serde_json::from_str(text).map_err(damaged)?;
     if version != SCHEMA_VERSION {

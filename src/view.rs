@@ -1,6 +1,6 @@
 //! What `list` and `inspect` print: values with a versioned schema for programs, tables for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -15,6 +15,7 @@ use crate::model::name::{IfName, Name, VpcName};
 use crate::model::owner::Owner;
 use crate::model::policy::Policy;
 use crate::model::state::{CidrPair, HostAccess, Peering, PeeringScope, State, Subnet, SubnetType, Vpc};
+use crate::plan::firewall;
 use crate::plan::holds::Holding;
 use crate::plan::launch::Launch;
 use crate::plan::observed::Observed;
@@ -255,8 +256,16 @@ fn inspected_peering(peering: &Peering, kernel: &dyn Fn(Owner) -> Kernel) -> Ins
             PeeringScope::Everything => None,
             PeeringScope::Only(pairs) => Some(pairs.iter().copied().collect()),
         },
-        kernel: kernel(Owner::Peering(peering.a.clone(), peering.b.clone())),
+        kernel: peering_kernel(peering, kernel),
     }
+}
+
+/// What lets a peering's packets pass is a chain of each of its routers, too.
+fn peering_kernel(peering: &Peering, kernel: &dyn Fn(Owner) -> Kernel) -> Kernel {
+    let Kernel { objects, mut wrong } = kernel(Owner::Peering(peering.a.clone(), peering.b.clone()));
+    let of_routers = [&peering.a, &peering.b].map(|vpc| kernel(Owner::Vpc(vpc.clone())).wrong);
+    wrong.extend(of_routers.into_iter().flatten().filter(|object| object.contains(firewall::PEERING)));
+    Kernel { objects: objects + 2, wrong }
 }
 
 /// `inspect` for people.
@@ -278,8 +287,10 @@ pub fn inspection_tables(inspection: &Inspection) -> String {
 }
 
 fn vpc_text(vpc: &InspectedVpc) -> String {
-    let uplink =
-        vpc.uplink.as_ref().map(|u| format!("{} {} to {} uplink", u.interface, u.host_address, u.router_address));
+    let uplink = vpc
+        .uplink
+        .as_ref()
+        .map(|u| format!("{} {} on the host, uplink {} in the router", u.interface, u.host_address, u.router_address));
     let nat = vpc.nat.as_ref().map(|nat| {
         let subnets: Vec<&str> = nat.subnets.iter().map(Name::as_str).collect();
         format!("by {} for {}", nat.interface, or_dash(subnets.join(", ")))
@@ -331,12 +342,13 @@ fn wrong_text(inspection: &Inspection) -> String {
         .chain(inspection.vpcs.iter().map(|vpc| &vpc.kernel))
         .chain(instances.map(|instance| &instance.kernel))
         .chain(inspection.peerings.iter().map(|peering| &peering.kernel));
-    let wrong: Vec<&String> = all.flat_map(|kernel| &kernel.wrong).collect();
+    let mut named = BTreeSet::new();
+    let wrong: Vec<&String> = all.flat_map(|kernel| &kernel.wrong).filter(|object| named.insert(*object)).collect();
     if wrong.is_empty() {
         return String::new();
     }
     let lines: String = wrong.iter().map(|line| format!("  {line}\n")).collect();
-    format!("Not as it should be in the kernel; repeating the command that made it mends it:\n{lines}")
+    format!("Not as it should be in the kernel; `vpcctl restore` mends it:\n{lines}")
 }
 
 fn or_dash(text: String) -> String {

@@ -83,7 +83,7 @@ fn tried() -> String {
 
 #[test]
 fn every_match_target_table_and_reason_of_a_refusal_is_tried() {
-    let plan = script::script(&between(&State::default(), &everything()));
+    let plan = script::script(&between(&State::default(), &everything()), None);
     let tried = tried();
     for markers in [&["-m"][..], &["-j"], &["-t"], &["--reject-with"], &["type"]] {
         let own = |word: &&str| !word.starts_with("VPCCTL");
@@ -97,7 +97,7 @@ fn every_match_target_table_and_reason_of_a_refusal_is_tried() {
 
 #[test]
 fn every_type_of_set_and_option_of_a_port_is_tried() {
-    let plan = script::script(&between(&State::default(), &everything()));
+    let plan = script::script(&between(&State::default(), &everything()), None);
     let tried = tried();
     let types = |text: &str| -> BTreeSet<String> {
         let created = text.split("create ").skip(1).filter_map(|rest| rest.split_whitespace().nth(1));

@@ -94,7 +94,7 @@ fn peers() -> State {
 fn lines(mut state: State, edit: impl FnOnce(&mut State)) -> String {
     let old = state.clone();
     edit(&mut state);
-    script::script(&between(&old, &state))
+    script::script(&between(&old, &state), None)
 }
 
 /// The lines of which `part` is true, for edits of which only some are of interest.
@@ -149,7 +149,7 @@ fn every_link_has_the_mtu_of_the_way_out() {
     let mut state = State::default();
     create_vpc(&mut state, &vpc("vpc1", "10.0.0.0/16"), &facts).unwrap();
     subnet(&mut state, "vpc1", "public", "10.0.1.0/24", SubnetType::Public);
-    let text = script::script(&between(&State::default(), &state));
+    let text = script::script(&between(&State::default(), &state), None);
     assert_lines("mtu", &some_lines(&text, |line| line.contains("link add")));
 }
 

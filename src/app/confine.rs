@@ -63,6 +63,13 @@ pub fn user(name: &UserName) -> Result<Ids> {
     })
 }
 
+/// Does the user exist here? In a sandbox there is one user alone.
+pub fn has_user(name: &UserName) -> Result<bool> {
+    let ids = user(name)?;
+    let map = fs::read_to_string("/proc/self/uid_map");
+    Ok(map.map_or(true, |map| is_mapped(&map, ids.uid)))
+}
+
 fn find_user(passwd: &str, name: &str) -> Option<Ids> {
     let mut users = passwd.lines().filter_map(|line| match line.split(':').collect::<Vec<_>>()[..] {
         [user, _, uid, gid, ..] => Some((user, Ids { uid: uid.parse().ok()?, gid: gid.parse().ok()? })),
@@ -107,10 +114,11 @@ fn is_mapped(uid_map: &str, uid: u32) -> bool {
     numbers.into_iter().any(|range| matches!(range[..], [first, _, count] if (first..first + count).contains(&uid)))
 }
 
-/// The program with an environment of its own: none of the caller's secrets, and none of its accidents.
+/// The program with an environment of its own: none of the caller's secrets, and none of its accidents. What Python prints
+/// reaches the log at once.
 fn command(launch: &Launch, program: &str) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().envs([("PATH", PATH), ("HOME", "/"), ("LANG", "C.UTF-8")]);
+    command.env_clear().envs([("PATH", PATH), ("HOME", "/"), ("LANG", "C.UTF-8"), ("PYTHONUNBUFFERED", "1")]);
     command.env("PORT", launch.port.to_string());
     command.env("VPCCTL_ADDRESS", launch.address.to_string());
     command.env("VPCCTL_INSTANCE", launch.instance.to_string());

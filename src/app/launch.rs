@@ -5,12 +5,15 @@ use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::SIGTERM;
 
-use crate::app::SUPERVISE_SUBCOMMAND;
 use crate::app::record::Apps;
+use crate::app::{OWN_ERROR, OWN_WORD, SUPERVISE_SUBCOMMAND};
 use crate::error::{Failure, Kind, Result};
 use crate::plan::launch::Launch;
 use crate::store::Store;
@@ -33,14 +36,19 @@ pub fn launch(launch: &Launch, store: &Store) -> Result<()> {
         Some(record) if record.supervisor.is_alive() => drop(apps.end(std::slice::from_ref(&id))),
         _ => {}
     }
+    let interrupted = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGTERM, Arc::clone(&interrupted)).map_err(|error| cannot(launch, &error))?;
     check_port(launch)?;
-    let mut supervisor = start(launch, apps, store.dir())
-        .map_err(|error| Failure::new(Kind::Host, format!("cannot start the app of `{}`: {error}", launch.instance)))?;
-    let result = wait_for(launch, apps, &mut supervisor);
+    let mut supervisor = start(launch, apps, store.dir()).map_err(|error| cannot(launch, &error))?;
+    let result = wait_for(launch, apps, &mut supervisor, &interrupted);
     if result.is_err() {
         end(&mut supervisor);
     }
     result
+}
+
+fn cannot(launch: &Launch, error: &io::Error) -> Failure {
+    Failure::new(Kind::Host, format!("cannot start the app of `{}`: {error}", launch.instance))
 }
 
 /// Refuses a port that something else in the instance listens on: its answer would be taken for the app's.
@@ -77,7 +85,7 @@ fn start(launch: &Launch, apps: &Apps, state_dir: &Path) -> io::Result<Child> {
 }
 
 /// Until the port answers, the app ends or its time is over.
-fn wait_for(launch: &Launch, apps: &Apps, supervisor: &mut Child) -> Result<()> {
+fn wait_for(launch: &Launch, apps: &Apps, supervisor: &mut Child, interrupted: &AtomicBool) -> Result<()> {
     let limit = Duration::from_secs(launch.app.wait.into());
     let deadline = Instant::now() + limit;
     loop {
@@ -91,6 +99,9 @@ fn wait_for(launch: &Launch, apps: &Apps, supervisor: &mut Child) -> Result<()> 
         if started && (limit.is_zero() || TcpStream::connect_timeout(&place(launch), TRY).is_ok()) {
             return Ok(());
         }
+        if interrupted.load(Ordering::Relaxed) {
+            return Err(Failure::new(Kind::Interrupted, "interrupted"));
+        }
         if Instant::now() >= deadline && !limit.is_zero() {
             let what = format!("does not answer on {} after {} s", place(launch), limit.as_secs());
             return Err(failed(launch, apps, &what).hint("it has to listen on 0.0.0.0, or --wait longer"));
@@ -101,10 +112,17 @@ fn wait_for(launch: &Launch, apps: &Apps, supervisor: &mut Child) -> Result<()> 
 
 /// What went wrong, with the app's own last words.
 fn failed(launch: &Launch, apps: &Apps, what: &str) -> Failure {
-    let words = apps.last_lines(&launch.id(), QUOTED_LINES).unwrap_or_default();
-    let words: Vec<&str> = words.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
+    let lines = apps.last_lines(&launch.id(), QUOTED_LINES).unwrap_or_default();
+    // Where the program never began, vpcctl says why.
+    if let Some(reason) = lines.iter().find_map(|line| line.strip_prefix(OWN_ERROR)) {
+        return Failure::new(Kind::Failed, reason)
+            .hint("apps find programs in the system's directories alone: name the whole path");
+    }
+    let is_its_own = |line: &&str| !line.is_empty() && !line.starts_with(OWN_WORD);
+    let words: Vec<&str> = lines.iter().map(|line| line.trim()).filter(is_its_own).collect();
     let words = if words.is_empty() { String::new() } else { format!("; it said: {}", words.join(" | ")) };
-    Failure::new(Kind::Failed, format!("`{}` {what}{words}", launch.app.name()))
+    let by_hand = format!("`vpcctl shell {}` is the place to try it by hand", launch.instance);
+    Failure::new(Kind::Failed, format!("`{}` {what}{words}", launch.app.name())).hint(by_hand)
 }
 
 fn end(supervisor: &mut Child) {

@@ -24,3 +24,9 @@ pub const SUPERVISE_SUBCOMMAND: &str = "supervise-app";
 
 /// The hidden subcommand that becomes the app.
 pub const INIT_SUBCOMMAND: &str = "init-app";
+
+/// What a line of vpcctl's own in an app's log begins with.
+pub const OWN_WORD: &str = "vpcctl: ";
+
+/// What it begins with where the program never began.
+pub const OWN_ERROR: &str = "vpcctl: error: ";

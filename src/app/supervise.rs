@@ -15,9 +15,9 @@ use rustix::process::{
 };
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
-use crate::app::INIT_SUBCOMMAND;
 use crate::app::process::{ProcessId, timespec};
 use crate::app::record::{Apps, End, Record};
+use crate::app::{INIT_SUBCOMMAND, OWN_WORD};
 use crate::plan::launch::Launch;
 
 /// How long an app has to end after it was asked to.
@@ -58,7 +58,7 @@ pub fn supervise(launch: &Launch, apps: &Apps) -> io::Result<()> {
 
 /// A word of the supervisor's own in the log; on a full disk it is lost.
 fn note(mut log: &File, text: &str) {
-    if let Err(error) = writeln!(log, "vpcctl: {text}") {
+    if let Err(error) = writeln!(log, "{OWN_WORD}{text}") {
         tracing::debug!("log: {error}");
     }
 }

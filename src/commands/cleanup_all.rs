@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::commands::args::report;
 use crate::confirm;
 use crate::error::{Failure, Kind, Result};
 use crate::model::edit::delete_everything;
@@ -26,12 +27,12 @@ impl CleanupAll {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
         let shown = session.read()?;
         if shown.vpcs.is_empty() && session.store.intent()?.is_none() {
-            session.ui.done("no VPCs: nothing to clean up");
-            return Ok(());
+            return session.ui.change(false, 0, "no VPCs: nothing to clean up");
         }
         let asks = !(self.yes || session.dry_run);
         if asks && !confirm::ask(&question(&shown), session.interrupted)? {
-            return Err(Failure::new(Kind::Failed, "not confirmed: nothing was changed").into());
+            let hint = "answer y, or say it at once: vpcctl cleanup-all --yes";
+            return Err(Failure::new(Kind::Failed, "not confirmed: nothing was changed").hint(hint).into());
         }
         let outcome = session.change(&Subject::Nothing, |state| {
             if asks {
@@ -40,10 +41,7 @@ impl CleanupAll {
             delete_everything(state);
             Ok(())
         })?;
-        if !outcome.dry_run {
-            session.ui.done(&format!("deleted {}", amount(&outcome.old)));
-        }
-        Ok(())
+        report(session, &outcome, &format!("deleted {}", amount(&outcome.old)), "no VPCs: nothing to clean up")
     }
 }
 

@@ -75,6 +75,12 @@ impl DeployApp {
         let pid = record.map(|record| format!(", pid {}", record.pid)).unwrap_or_default();
         let what = format!("{} in {target} on {}:{}{pid}", app.name(), launch.address, launch.port);
         report(session, &outcome, &format!("deployed {what}"), &format!("{what} is deployed"))?;
+        if !confine::has_user(&self.user)? {
+            session.ui.note("a sandbox has one user alone: the app runs as that one, without root's powers");
+        }
+        if outcome.is_change() && has_policy(&outcome, &target)? {
+            session.ui.note(&format!("{target} has a policy, which decides who reaches port {}", self.port));
+        }
         if outcome.is_change() && outcome.new.vpc(&target.vpc)?.host_access != HostAccess::On {
             session.ui.note(&format!("the host itself has no access to {}", target.vpc));
         }
@@ -105,4 +111,12 @@ impl DeployApp {
 fn deployed(outcome: &Outcome, target: &Target, port: Port) -> Result<Launch> {
     let mut found = launch::all(&outcome.new).filter(|launch| &launch.instance == target && launch.port == port);
     found.next().ok_or_else(|| Failure::not_found(format!("`{target}` has no app on port {port}")))
+}
+
+fn has_policy(outcome: &Outcome, target: &Target) -> Result<bool> {
+    let Some(subnet) = &target.subnet else {
+        return Ok(false);
+    };
+    let mut instances = outcome.new.subnet(&target.vpc, subnet)?.all_instances();
+    Ok(instances.any(|(name, _, policy)| name == target.instance.as_ref() && policy.is_some()))
 }

@@ -1,7 +1,5 @@
 //! `vpcctl doctor`, and the hidden command that tries the kernel's features for it.
 
-use std::process::ExitCode;
-
 use clap::Args;
 
 use crate::commands::args::PoolArg;
@@ -28,10 +26,10 @@ pub struct Doctor {
 }
 
 impl Doctor {
-    pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<u8> {
         let report = Report::new(diagnose(&examine::examine(&session.store, self.pool.uplink_pool)));
         session.ui.value(&report, Report::table)?;
-        Ok(if report.able() { ExitCode::SUCCESS } else { ExitCode::from(Kind::Host.exit_code()) })
+        Ok(if report.able() { 0 } else { Kind::Host.exit_code() })
     }
 }
 
@@ -44,7 +42,7 @@ pub struct DoctorProbe {
 }
 
 impl DoctorProbe {
-    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(&self) -> anyhow::Result<u8> {
         probe::run(&self.features)
     }
 }

@@ -29,10 +29,13 @@ pub struct Exec {
 }
 
 impl Exec {
-    pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
+    pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<u8> {
         enter(session, &self.target, &self.command, &[])
     }
 }
+
+/// What a shell, `env`, `sudo` and `timeout` end with where there is no such program.
+const NO_SUCH_PROGRAM: u8 = 127;
 
 /// Becomes a program in the target's namespace, with these variables besides the caller's.
 pub(super) fn enter(
@@ -40,7 +43,7 @@ pub(super) fn enter(
     target: &Target,
     command: &[OsString],
     environment: &[(&str, String)],
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u8> {
     session.read()?.check_target(target)?;
     let netns = kernel_names::of_target(target);
     let enter = ["netns", "exec", netns.as_str()].map(OsString::from);
@@ -48,13 +51,19 @@ pub(super) fn enter(
     let words: Vec<String> = args.iter().map(|arg| script::quote(&arg.to_string_lossy())).collect();
     let line = format!("ip {}", words.join(" "));
     if session.dry_run {
-        return Ok(session.ui.data(&format!("{line}\n"))?);
+        session.ui.data(&format!("{line}\n"))?;
+        return Ok(0);
     }
     privilege::check()?;
     if !namespace::is_alive(&netns) {
         return Err(Failure::new(Kind::Drift, format!("the namespace `{netns}` of `{target}` is gone"))
             .hint("`vpcctl restore` makes it again")
             .into());
+    }
+    if let Some(program) = command.first().filter(|program| !run::is_program(program)) {
+        let message = format!("there is no program `{}`", program.to_string_lossy().escape_debug());
+        session.ui.failure(&Failure::not_found(message).hint("instances have the host's programs: see PATH"));
+        return Ok(NO_SUCH_PROGRAM);
     }
     session.ui.command(&line);
     session.ui.log_to(&session.store.log_path());

@@ -31,13 +31,11 @@ pub mod stop_app;
 pub mod test_connectivity;
 pub mod unpeer;
 
-use std::process::ExitCode;
-
 use crate::cli::Command;
 use crate::session::Session;
 
 /// Runs a command that works on the state.
-pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<ExitCode> {
+pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<u8> {
     match command {
         Command::CreateVpc(args) => args.run(session)?,
         Command::DeleteVpc(args) => args.run(session)?,
@@ -54,9 +52,9 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<ExitCode>
         Command::RemovePolicy(args) => args.run(session)?,
         Command::List(args) => args.run(session)?,
         Command::Inspect(args) => args.run(session)?,
-        Command::Exec(args) => args.run(session)?,
+        Command::Exec(args) => return args.run(session),
         Command::Generate(args) => args.run(session)?,
-        Command::Shell(args) => args.run(session)?,
+        Command::Shell(args) => return args.run(session),
         Command::DeployApp(args) => args.run(session)?,
         Command::ListApps(args) => args.run(session)?,
         Command::Logs(args) => args.run(session)?,
@@ -64,7 +62,7 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<ExitCode>
         Command::Restore(args) => args.run(session)?,
         Command::RunApp(args) => args.start(session)?,
         Command::SuperviseApp(args) => args.supervise(session)?,
-        Command::InitApp(args) => args.become_app()?,
+        Command::InitApp(args) => return Ok(args.become_app()),
         Command::EndApp(args) => args.run(session)?,
         Command::Doctor(args) => return args.run(session),
         Command::TestConnectivity(args) => return args.run(session),
@@ -76,5 +74,5 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<ExitCode>
         Command::SandboxInternet(args) => return args.run(),
         Command::DoctorProbe(args) => return args.run(),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }

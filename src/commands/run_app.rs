@@ -1,11 +1,12 @@
 //! The hidden subcommands that start an app, watch over it, become it and end it: see [`crate::app`].
 
+use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::app::{confine, launch, supervise};
+use crate::app::{OWN_ERROR, confine, launch, supervise};
 use crate::error::{Failure, Kind};
 use crate::model::app::{App, Port, UserName};
 use crate::model::kernel_names::Netns;
@@ -55,8 +56,12 @@ impl RunApp {
             .map_err(|error| Failure::new(Kind::Failed, format!("cannot watch over the app: {error}")).into())
     }
 
-    pub(super) fn become_app(&self) -> anyhow::Result<()> {
-        Err(confine::become_app(&self.launch()).into())
+    /// Returns only where it fails: then the reason goes to the log, for the launcher to read.
+    pub(super) fn become_app(&self) -> u8 {
+        let Failure { kind, message, .. } = confine::become_app(&self.launch());
+        // To the log, on a disk that may be full.
+        let _ = writeln!(std::io::stderr(), "{OWN_ERROR}{message}");
+        kind.exit_code()
     }
 }
 

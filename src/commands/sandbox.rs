@@ -1,7 +1,6 @@
 //! `vpcctl sandbox`, and the hidden commands that run inside of it.
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use clap::Args;
 
@@ -22,7 +21,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(&self) -> anyhow::Result<u8> {
         sandbox::enter(&self.command)
     }
 }
@@ -36,7 +35,7 @@ pub struct SandboxInit {
 }
 
 impl SandboxInit {
-    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(&self) -> anyhow::Result<u8> {
         sandbox::init(&self.command)
     }
 }
@@ -46,8 +45,8 @@ impl SandboxInit {
 pub struct SandboxInternet {}
 
 impl SandboxInternet {
-    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(&self) -> anyhow::Result<u8> {
         sandbox::serve_internet()?;
-        Ok(ExitCode::SUCCESS)
+        Ok(0)
     }
 }

@@ -21,7 +21,7 @@ pub struct Shell {
 }
 
 impl Shell {
-    pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
+    pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<u8> {
         let prompt = self.target.to_string();
         let environment = run::shell_environment(&prompt);
         exec::enter(session, &self.target, &[run::shell().into()], &environment)

@@ -1,7 +1,6 @@
 //! `vpcctl test-connectivity`.
 
 use std::net::Ipv4Addr;
-use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -93,32 +92,32 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl TestConnectivity {
-    pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<u8> {
         let asked = self.asked()?;
         let state = session.read()?;
         if self.all { self.matrix(session, &state, &asked) } else { self.single(session, &state, &asked) }
     }
 
-    fn single(&self, session: &Session<'_>, state: &State, asked: &Asked) -> anyhow::Result<ExitCode> {
+    fn single(&self, session: &Session<'_>, state: &State, asked: &Asked) -> anyhow::Result<u8> {
         let (from, to) = self.ends()?;
         from.check(state)?;
         to.check(state)?;
         let probe = Probe::new(state, (&from, &to), asked);
         let Some(verdicts) = send(session, std::slice::from_ref(&probe), asked)? else {
-            return Ok(ExitCode::SUCCESS);
+            return Ok(0);
         };
         let Some(verdict) = verdicts.into_iter().next() else {
-            return Ok(ExitCode::SUCCESS);
+            return Ok(0);
         };
         if let Verdict::NotTried(why) = &verdict {
             return Err(not_tried(&probe, why).into());
         }
         session.ui.value(&reachability::answer(&probe, &verdict), reachability::answer_text)?;
         let reached = matches!(verdict, Verdict::Reached(_));
-        Ok(if reached { ExitCode::SUCCESS } else { ExitCode::from(Kind::Failed.exit_code()) })
+        Ok(if reached { 0 } else { Kind::Failed.exit_code() })
     }
 
-    fn matrix(&self, session: &Session<'_>, state: &State, asked: &Asked) -> anyhow::Result<ExitCode> {
+    fn matrix(&self, session: &Session<'_>, state: &State, asked: &Asked) -> anyhow::Result<u8> {
         self.vpc.as_ref().map(|vpc| state.vpc(vpc)).transpose()?;
         let ends = Endpoint::instances(state, self.vpc.as_ref());
         let internet = [Endpoint::Internet];
@@ -128,14 +127,14 @@ impl TestConnectivity {
         });
         let probes: Vec<Probe> = pairs.map(|pair| Probe::new(state, pair, asked)).collect();
         let Some(verdicts) = send(session, &probes, asked)? else {
-            return Ok(ExitCode::SUCCESS);
+            return Ok(0);
         };
         session.ui.value(&reachability::matrix(&probes, &verdicts, asked), reachability::matrix_text)?;
         let failed = probes.iter().zip(&verdicts).find_map(|(probe, verdict)| match verdict {
             Verdict::NotTried(why) => Some(not_tried(probe, why)),
             _ => None,
         });
-        failed.map_or(Ok(ExitCode::SUCCESS), |failure| Err(failure.into()))
+        failed.map_or(Ok(0), |failure| Err(failure.into()))
     }
 
     fn asked(&self) -> Result<Asked> {

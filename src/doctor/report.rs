@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Finding, Level};
+use crate::ui::style;
 use crate::view;
 
 /// How wide the table is at most, in columns.
@@ -44,7 +45,7 @@ impl Report {
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
         }
-        let lines: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+        let lines: String = table.lines().map(|line| format!("{}\n", colored(line.trim_end()))).collect();
         format!("{lines}\n{}\n", self.summary())
     }
 
@@ -59,5 +60,14 @@ impl Report {
         let can = if self.able { "can" } else { "can't" };
         let counts = if counts.is_empty() { "nothing is in the way".into() } else { counts.join(", ") };
         format!("this host {can} run vpcctl: {counts}")
+    }
+}
+/// A line of the table with its level in colour; the table's columns are laid out by then.
+fn colored(line: &str) -> String {
+    let levels = [(Level::Ok, style::GOOD), (Level::Warning, style::NOTE), (Level::Problem, style::ERROR)];
+    let begins = |level: Level| line.strip_prefix(level.as_str()).filter(|rest| rest.starts_with(' '));
+    match levels.iter().find_map(|(level, style)| Some((level, style, begins(*level)?))) {
+        Some((level, style, rest)) => format!("{style}{}{style:#}{rest}", level.as_str()),
+        None => line.to_owned(),
     }
 }

@@ -56,7 +56,7 @@ impl Host<'_> {
             Step::Run(call) => within(&call.place, || run::check(call).map(|_| ())),
             Step::Write(place, writes) => within(place, || writes.iter().try_for_each(|write| set(place, write))),
             Step::Files(configs) => configs.iter().try_for_each(files::make_so),
-            Step::Start(launch) => apps::start(launch, self.store),
+            Step::Start(launch) => apps::start(launch, self.store, self.interrupted),
             Step::Stop(ids) => apps::stop(ids, self.store),
             Step::EndProcesses(namespaces) => self.end_processes(namespaces),
             Step::Clean(leftovers) => clean(leftovers),

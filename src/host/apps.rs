@@ -1,5 +1,7 @@
 //! Starting and ending apps on behalf of a plan.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::host::{StepError, run};
 use crate::plan::batch::{Call, Program};
 use crate::plan::launch::{AppId, Launch};
@@ -7,16 +9,19 @@ use crate::plan::line::Place;
 use crate::store::Store;
 
 /// Starts the app and waits until it answers.
-pub fn start(launch: &Launch, store: &Store) -> Result<(), StepError> {
+pub fn start(launch: &Launch, store: &Store, interrupted: &AtomicBool) -> Result<(), StepError> {
     let object = format!("cannot start the app on port {} of `{}`", launch.port, launch.instance);
     let failed = |reason: String| StepError::new(object.clone(), "", reason);
     let vpcctl = std::env::current_exe().map_err(|error| failed(format!("where is vpcctl? {error}")))?;
     let state_dir = std::path::absolute(store.dir()).map_err(|error| failed(error.to_string()))?;
     let vpcctl = [vpcctl.display().to_string(), "--state-dir".into(), state_dir.display().to_string()];
     let call = Call { args: launch.entering(&vpcctl), ..Call::plain(Place::Host, Program::Ip, &[]) };
-    let output = run::run(&call)?;
+    let output = run::run_unless(&call, Some(interrupted))?;
     if output.code == Some(0) {
         return Ok(());
+    }
+    if interrupted.load(Ordering::Relaxed) {
+        return Err(StepError::interrupted());
     }
     // The launcher is vpcctl too, and says what went wrong as vpcctl does.
     let words =

@@ -1,12 +1,16 @@
 //! The one seam: a program's name, its arguments and its input go in, its output comes out. Nothing else starts a tool.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Builder;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::error::{Failure, Kind};
 use crate::host::StepError;
@@ -49,9 +53,15 @@ pub fn find(program: &str) -> Result<PathBuf, Failure> {
 /// The child gets a clean environment, and a process group of its own: Ctrl-C reaches vpcctl alone, which lets the step end
 /// and then undoes. Whatever lock vpcctl holds, the child holds too, as long as it may change the kernel.
 pub fn run(call: &Call) -> Result<Output, StepError> {
+    run_unless(call, None)
+}
+
+/// Like [`run`], but a signal to vpcctl, which sets `interrupted`, is handed on as a request to end: for what may take long, and
+/// undoes what it began.
+pub fn run_unless(call: &Call, interrupted: Option<&AtomicBool>) -> Result<Output, StepError> {
     let started = Instant::now();
     let path = find(call.program.as_str()).map_err(|failure| StepError::of_call(call, failure.message))?;
-    let output = start(&path, call).map_err(|error| StepError::of_call(call, error.to_string()))?;
+    let output = start(&path, call, interrupted).map_err(|error| StepError::of_call(call, error.to_string()))?;
     let lines = call.input.len();
     tracing::info!(
         target: log::ACTION,
@@ -89,6 +99,15 @@ pub fn shell_environment(place: &str) -> [(&'static str, String); 2] {
     [("debian_chroot", place.to_owned()), ("PS1", format!("({place}) # "))]
 }
 
+/// Is there a program of this name in the caller's PATH, or under this path?
+pub fn is_program(name: &OsStr) -> bool {
+    if name.as_encoded_bytes().contains(&b'/') {
+        return Path::new(name).is_file();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(name).is_file())
+}
+
 /// Becomes another program: the caller's terminal, signals and exit code are its own, and its environment but for these
 /// variables.
 pub fn become_program(program: &str, args: &[OsString], environment: &[(&str, String)]) -> Failure {
@@ -101,7 +120,7 @@ pub fn become_program(program: &str, args: &[OsString], environment: &[(&str, St
     }
 }
 
-fn start(path: &Path, call: &Call) -> io::Result<Output> {
+fn start(path: &Path, call: &Call, interrupted: Option<&AtomicBool>) -> io::Result<Output> {
     let mut child = Command::new(path)
         .args(&call.args)
         .env_clear()
@@ -113,11 +132,18 @@ fn start(path: &Path, call: &Call) -> io::Result<Output> {
         .process_group(0)
         .spawn()?;
     let input = child.stdin.take();
+    let handle = interrupted.map(|_| pidfd_open(Pid::from_child(&child), PidfdFlags::empty())).transpose()?;
+    let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        if let (Some(interrupted), Some(handle)) = (interrupted, &handle) {
+            Builder::new().spawn_scoped(scope, || hand_on(interrupted, handle, &ended))?;
+        }
         // A tool that stops at a bad line reads no further: its own words then say more than a broken pipe.
         let write = |mut pipe: ChildStdin| move || pipe.write_all(call.stdin().as_bytes());
         let writer = input.map(|pipe| Builder::new().spawn_scoped(scope, write(pipe))).transpose()?;
-        let output = child.wait_with_output()?;
+        let output = child.wait_with_output();
+        ended.store(true, Ordering::Relaxed);
+        let output = output?;
         if let Some(Ok(Err(error))) = writer.map(|writer| writer.join()) {
             tracing::debug!("{}: {error}", path.display());
         }
@@ -127,6 +153,18 @@ fn start(path: &Path, call: &Call) -> io::Result<Output> {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
     })
+}
+
+/// Waits until the child has ended, and asks it to once vpcctl is asked to.
+fn hand_on(interrupted: &AtomicBool, child: &OwnedFd, ended: &AtomicBool) {
+    while !ended.load(Ordering::Relaxed) {
+        if interrupted.load(Ordering::Relaxed) {
+            // It may have ended a moment ago.
+            let _ = pidfd_send_signal(child, Signal::TERM);
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// What failed, from what the tool printed.

@@ -66,6 +66,13 @@ impl FromStr for Endpoint {
             let no_address = |_| Failure::usage(format!("`{}` is no address", text.escape_debug())).hint(hint);
             return text.parse().map(Endpoint::Address).map_err(no_address);
         }
+        if text.contains('.') {
+            return Err(Failure::usage(format!(
+                "`{}` is no instance, and names are not looked up",
+                text.escape_debug()
+            ))
+            .hint(hint));
+        }
         match text.parse()? {
             Target { vpc, subnet: Some(subnet), instance } => Ok(Endpoint::Instance(vpc, subnet, instance)),
             Target { vpc, .. } => Err(Failure::usage(format!("`{vpc}` is not the path of an instance")).hint(hint)),

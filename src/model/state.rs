@@ -284,7 +284,7 @@ impl State {
         let found = self.subnet(vpc, subnet)?;
         found.instances.get(name).ok_or_else(|| {
             Failure::not_found(format!("instance `{vpc}/{subnet}/{name}` does not exist"))
-                .hint(there_are("instances", found.instances.keys().map(Name::as_str)))
+                .hint(there_are("further instances", found.instances.keys().map(Name::as_str)))
         })
     }
 

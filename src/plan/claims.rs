@@ -101,7 +101,9 @@ pub fn refuse_present(op: &Op, observed: &Observed) -> Result<()> {
         Object::Namespace(_) | Object::Cable { .. } | Object::Bridge { .. } if holding != Holding::Absent => {
             let whose = match holding {
                 Holding::Unmarked | Holding::Foreign => "and vpcctl did not make it",
-                _ => "made by a vpcctl with another state directory, or one whose state is lost",
+                _ => {
+                    "made by a vpcctl with another state directory (--state-dir), or one whose state is lost (scripts/cleanup.sh removes that)"
+                }
             };
             Err(refusal(op, whose))
         }

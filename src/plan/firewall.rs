@@ -150,7 +150,7 @@ pub fn router(state: &State, name: &VpcName, vpc: &Vpc) -> Vec<Object> {
 }
 
 /// The chain that a router's peerings share.
-const PEERING: &str = "VPCCTL-PEERING";
+pub const PEERING: &str = "VPCCTL-PEERING";
 
 struct Router<'a> {
     vpc: &'a Vpc,

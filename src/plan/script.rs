@@ -1,16 +1,24 @@
 //! A plan as a shell script: plain `ip` and `iptables` lines which, piped into `sh -e`, do what the plan does.
 
+use std::path::Path;
+
 use crate::plan::Plan;
 use crate::plan::batch::{self, Call, Program, Step, Write};
 use crate::plan::launch::{AppId, Launch};
 use crate::plan::line::{ConfigFile, Leftover, Place, Setting};
 use crate::plan::resolver::{DIR as NETNS_FILES, FILE_MARK};
 
-/// The script for a plan, with a comment for each object that the lines are for.
-pub fn script(plan: &Plan) -> String {
+/// The script for a plan, with a comment for each object that the lines are for. Apps have their records in a state directory,
+/// which is named where it isn't the usual one.
+pub fn script(plan: &Plan, state_dir: Option<&Path>) -> String {
     let mut text = String::from("#!/bin/sh -e\n");
     let mut purpose = String::new();
     let parts = batch::steps(plan);
+    let has_apps =
+        parts.iter().flat_map(|(_, steps)| steps.iter()).any(|s| matches!(s, Step::Start(_) | Step::Stop(_)));
+    if let Some(dir) = state_dir.filter(|_| has_apps) {
+        text.push_str(&format!("export VPCCTL_STATE_DIR={}\n", quote(&dir.to_string_lossy())));
+    }
     for step in parts.iter().flat_map(|(_, steps)| steps.iter()) {
         for (object, line) in step_lines(step) {
             if object != purpose {

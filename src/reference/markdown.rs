@@ -130,7 +130,12 @@ fn spelling(arg: &Arg) -> String {
 }
 
 fn meaning(arg: &Arg) -> String {
-    let values: Vec<String> = arg.get_possible_values().iter().map(|value| code(value.get_name())).collect();
+    let values: Vec<String> = arg
+        .get_possible_values()
+        .iter()
+        .filter(|value| !value.is_hide_set())
+        .map(|value| code(value.get_name()))
+        .collect();
     let help = program::help(arg);
     let help = help.split(" [default: ").next().unwrap_or(&help).trim_end_matches('.').to_owned();
     if values.is_empty() || matches!(arg.get_action(), ArgAction::SetTrue) {

@@ -28,7 +28,7 @@ mod program;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -51,7 +51,7 @@ const READY: &str = "ready";
 ///
 /// To be called before the process starts a thread (the kernel refuses a new user namespace to a process that has
 /// several) or handles SIGTERM, which is left to end this process and, with it, the sandbox.
-pub fn enter(command: &[OsString]) -> anyhow::Result<ExitCode> {
+pub fn enter(command: &[OsString]) -> anyhow::Result<u8> {
     network::find_tools()?;
     namespaces::unshare()?;
     survive_keyboard()?;
@@ -61,7 +61,7 @@ pub fn enter(command: &[OsString]) -> anyhow::Result<ExitCode> {
 }
 
 /// The sandbox's first process: makes its files and its network, runs `command`, and returns its exit code.
-pub fn init(command: &[OsString]) -> anyhow::Result<ExitCode> {
+pub fn init(command: &[OsString]) -> anyhow::Result<u8> {
     if !getpid().is_init() {
         return Err(Failure::usage(format!("`{INIT_SUBCOMMAND}` runs only as the first process of a sandbox"))
             .hint("use `vpcctl sandbox`")

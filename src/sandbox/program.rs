@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitStatus};
 
 use rustix::process::{WaitOptions, wait};
 
@@ -23,7 +23,7 @@ const ADMIN_PLACES: [&str; 2] = ["/usr/sbin", "/sbin"];
 
 /// Runs `words`, or a shell if there are none, and returns its exit code. As in a shell, it is 127 if there is no
 /// such program, 126 if it can't be run, and 128 + n after signal n.
-pub fn run(words: &[OsString], state: State) -> Result<ExitCode> {
+pub fn run(words: &[OsString], state: State) -> Result<u8> {
     let mut command = match words.split_first() {
         Some((program, arguments)) => {
             let mut command = Command::new(program);
@@ -40,11 +40,7 @@ pub fn run(words: &[OsString], state: State) -> Result<ExitCode> {
 }
 
 /// The exit code that a shell would report for `status`.
-pub fn exit_code(status: ExitStatus) -> ExitCode {
-    ExitCode::from(code(status))
-}
-
-fn code(status: ExitStatus) -> u8 {
+pub fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     u8::try_from(code).unwrap_or(u8::MAX)
 }
@@ -81,7 +77,7 @@ fn path(inherited: Option<&OsStr>) -> OsString {
 }
 
 /// Waits for process `command`, and for every orphan that ends before it: they are the first process's to reap.
-fn reap_until(command: u32) -> Result<ExitCode> {
+fn reap_until(command: u32) -> Result<u8> {
     loop {
         match wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if pid.as_raw_nonzero().get().unsigned_abs() == command => {
@@ -95,9 +91,9 @@ fn reap_until(command: u32) -> Result<ExitCode> {
 
 /// Reported here and not as a failure: none of its exit codes is the one that callers of `env`, `sudo` or `timeout`
 /// know for this.
-fn not_run(program: &OsStr, error: &io::Error) -> ExitCode {
+fn not_run(program: &OsStr, error: &io::Error) -> u8 {
     eprintln!("error: cannot run `{}` in the sandbox: {error}", program.display());
-    ExitCode::from(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
+    if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
 }
 
 #[cfg(test)]
@@ -106,9 +102,9 @@ mod tests {
 
     #[test]
     fn exit_codes_are_those_of_a_shell() {
-        assert_eq!(code(ExitStatus::from_raw(0)), 0);
-        assert_eq!(code(ExitStatus::from_raw(7 << 8)), 7);
-        assert_eq!(code(ExitStatus::from_raw(15)), 143);
+        assert_eq!(exit_code(ExitStatus::from_raw(0)), 0);
+        assert_eq!(exit_code(ExitStatus::from_raw(7 << 8)), 7);
+        assert_eq!(exit_code(ExitStatus::from_raw(15)), 143);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use anstyle::{AnsiColor, Style};
 
+/// What is as it should be.
+pub const GOOD: Style = AnsiColor::Green.on_default();
 /// Before an error.
 pub const ERROR: Style = AnsiColor::Red.on_default().bold();
 /// Before a hint.
@@ -27,16 +29,17 @@ pub enum Tone {
 }
 
 /// Words that are good news, alone in a table's cell.
-const GOOD: [&str; 5] = ["ok", "pass", "passed", "running", "reachable"];
+const GOOD_WORDS: [&str; 6] = ["ok", "pass", "passed", "running", "reachable", "yes"];
 
 /// Words that are bad news, at the end of a table's cell.
-const BAD: [&str; 8] = ["wrong", "missing", "gone", "fail", "failed", "stopped", "unreachable", "dead"];
+const BAD_WORDS: [&str; 10] =
+    ["wrong", "missing", "gone", "fail", "failed", "stopped", "unreachable", "dead", "no", "drop"];
 
 /// The tone of a table's cell.
 pub fn tone(cell: &str) -> Tone {
-    if GOOD.contains(&cell) {
+    if GOOD_WORDS.contains(&cell) {
         Tone::Good
-    } else if cell.split(' ').next_back().is_some_and(|last| BAD.contains(&last)) {
+    } else if cell.split(' ').next_back().is_some_and(|last| BAD_WORDS.contains(&last)) {
         Tone::Bad
     } else {
         Tone::Plain
@@ -46,7 +49,7 @@ pub fn tone(cell: &str) -> Tone {
 /// A state's words in the colour of their tone.
 pub fn toned(words: &str) -> String {
     let style = match tone(words) {
-        Tone::Good => AnsiColor::Green.on_default(),
+        Tone::Good => GOOD,
         Tone::Bad => AnsiColor::Red.on_default(),
         Tone::Plain => Style::new(),
     };

@@ -46,6 +46,10 @@ pub fn create_vpc(state: &mut State, spec: &VpcSpec, facts: &HostFacts) -> Resul
     spec.check()?;
     if let Some(existing) = state.vpcs.get(&spec.name) {
         same_as(existing, spec)?;
+        if let (None, Some(wan)) = (&existing.wan, &spec.wan) {
+            super::nat::check_wan(facts, wan)?;
+            state.vpc_mut(&spec.name)?.wan = Some(wan.clone());
+        }
         return reconsider_host_access(state, spec, facts);
     }
     if let Some(wan) = &spec.wan {
@@ -112,7 +116,10 @@ fn same_as(existing: &Vpc, spec: &VpcSpec) -> Result<()> {
     }
     match (&existing.wan, &spec.wan) {
         (Some(wan), Some(asked)) if wan != asked => differs(format!("the interface {wan}")),
-        (None, Some(_)) => differs("no interface given".into()),
+        (None, Some(asked)) => match &existing.nat {
+            Some(nat) if &nat.wan != asked => differs(format!("NAT by the interface {}", nat.wan)),
+            _ => Ok(()),
+        },
         _ => Ok(()),
     }
 }
