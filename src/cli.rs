@@ -153,6 +153,8 @@ pub enum Command {
     #[command(hide = true)]
     InitApp(commands::run_app::RunApp),
     #[command(hide = true)]
+    ExecApp(commands::run_app::RunApp),
+    #[command(hide = true)]
     EndApp(commands::run_app::EndApp),
     Doctor(commands::doctor::Doctor),
     TestConnectivity(Box<commands::test_connectivity::TestConnectivity>),

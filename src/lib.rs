@@ -100,10 +100,11 @@ fn as_failure(error: &anyhow::Error) -> Failure {
 /// The others start programs that handle signals themselves.
 fn works_on_state(command: &Command) -> bool {
     use Command::{
-        DoctorProbe, EndApp, Exec, InitApp, Logs, RunApp, Sandbox, SandboxInit, SandboxInternet, Shell, SuperviseApp,
+        DoctorProbe, EndApp, Exec, ExecApp, InitApp, Logs, RunApp, Sandbox, SandboxInit, SandboxInternet, Shell,
+        SuperviseApp,
     };
     let starts_a_program = matches!(command, Exec(_) | Shell(_) | Logs(_));
-    let is_an_app = matches!(command, RunApp(_) | SuperviseApp(_) | InitApp(_) | EndApp(_));
+    let is_an_app = matches!(command, RunApp(_) | SuperviseApp(_) | InitApp(_) | ExecApp(_) | EndApp(_));
     let is_a_sandbox = matches!(command, Sandbox(_) | SandboxInit(_) | SandboxInternet(_) | DoctorProbe(_));
     !(starts_a_program || is_an_app || is_a_sandbox)
 }

@@ -402,7 +402,7 @@ fn listed_app(launch: Launch, records: &Apps) -> ListedApp {
         address: launch.address,
         port: launch.port,
         running,
-        pid: record.as_ref().filter(|_| running).map(|record| record.pid),
+        pid: record.as_ref().filter(|_| running).and_then(|record| Some(record.process.as_ref()?.pid)),
         status,
         since: record.map(|record| record.since),
         log: records.log_path(&launch.id()),

@@ -7,7 +7,6 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::fs::{Gid, Uid};
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capability_is_in_bounding_set, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,
@@ -21,6 +20,9 @@ use crate::web;
 
 /// What an app finds in its environment besides what is its own.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How much of a request is in the log, in characters.
+const SHOWN: usize = 200;
 
 /// A user as the kernel knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,19 +57,23 @@ pub fn become_app(launch: &Launch) -> Failure {
 }
 
 /// The user's numbers, from /etc/passwd; a number stands for itself.
+///
+/// # Errors
+/// There is no such user, or it is root, which no app runs as.
 pub fn user(name: &UserName) -> Result<Ids> {
     let text = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    find_user(&text, name.as_str()).ok_or_else(|| {
-        Failure::usage(format!("the host has no user `{name}`"))
-            .hint("name one of /etc/passwd, or give a number: --user 65534")
-    })
+    let refuse = |why: &str| {
+        Failure::usage(format!("{why} `{name}`")).hint("name one of /etc/passwd, or give a number: --user 65534")
+    };
+    let ids = find_user(&text, name.as_str()).ok_or_else(|| refuse("the host has no user"))?;
+    if ids.is_possible() { Ok(ids) } else { Err(refuse("apps don't run as")) }
 }
 
-/// Does the user exist here? In a sandbox there is one user alone.
-pub fn has_user(name: &UserName) -> Result<bool> {
-    let ids = user(name)?;
-    let map = fs::read_to_string("/proc/self/uid_map");
-    Ok(map.map_or(true, |map| is_mapped(&map, ids.uid)))
+impl Ids {
+    /// Root has powers over its files without any capability; the last number stands for no change, in setresuid(2).
+    fn is_possible(self) -> bool {
+        self.uid != 0 && self.gid != 0 && self.uid != u32::MAX && self.gid != u32::MAX
+    }
 }
 
 fn find_user(passwd: &str, name: &str) -> Option<Ids> {
@@ -89,7 +95,7 @@ fn give_up(ids: Ids) -> io::Result<()> {
     }
     clear_ambient_capability_set()?;
     // In a sandbox there is one user alone: it stays, without the powers of the sandbox's root.
-    if is_mapped(&fs::read_to_string("/proc/self/uid_map")?, ids.uid) {
+    if !has_one_user(&fs::read_to_string("/proc/self/uid_map")?) {
         set_thread_groups(&[])?;
         let (uid, gid) = (Uid::from_raw(ids.uid), Gid::from_raw(ids.gid));
         set_thread_res_gid(gid, gid, gid)?;
@@ -98,20 +104,18 @@ fn give_up(ids: Ids) -> io::Result<()> {
     let none = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
     set_no_new_privs(true)?;
-    // The last: another user's process loses it.
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    if getppid().is_none_or(|parent| parent.is_init()) {
-        return Err(io::Error::other("the supervisor has ended"));
-    }
     Ok(())
 }
 
-/// Does the user exist in this user namespace? Lines of `/proc/PID/uid_map`: first inside, first outside, how many.
-fn is_mapped(uid_map: &str, uid: u32) -> bool {
-    let numbers =
-        uid_map.lines().map(|line| line.split_whitespace().filter_map(|n| n.parse().ok()).collect::<Vec<u64>>());
-    let uid = u64::from(uid);
-    numbers.into_iter().any(|range| matches!(range[..], [first, _, count] if (first..first + count).contains(&uid)))
+/// Is there one user alone? A line of `/proc/PID/uid_map` is the first user inside, the first outside, and how many there are.
+fn has_one_user(uid_map: &str) -> bool {
+    let mut counts = uid_map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
+    counts.next() == Some(1) && counts.next().is_none()
+}
+
+/// Is this a place with one user alone, such as a sandbox, whoever was asked for?
+pub fn is_alone() -> bool {
+    fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| has_one_user(&map))
 }
 
 /// The program with an environment of its own: none of the caller's secrets, and none of its accidents. What Python prints
@@ -132,7 +136,8 @@ fn serve(launch: &Launch) -> Failure {
     let served = TcpListener::bind(place).and_then(|listener| {
         say(&format!("{name}: listening"));
         web::serve(listener, move |request| {
-            say(&format!("{} {}", request.peer.ip(), request.line));
+            let line: String = request.line.chars().take(SHOWN).collect();
+            say(&format!("{} {line}", request.peer.ip()));
             format!("hello from {name}; you are {}\n", request.peer.ip())
         })
     });
@@ -165,8 +170,15 @@ mod tests {
 
     #[test]
     fn a_sandbox_has_one_user() {
-        assert!(!is_mapped("         0       1000          1\n", 65534));
-        assert!(is_mapped("         0       1000          1\n", 0));
-        assert!(is_mapped("         0          0 4294967295\n", 65534));
+        assert!(has_one_user("         0       1000          1\n"));
+        assert!(!has_one_user("         0          0 4294967295\n"));
+        assert!(!has_one_user("         0       1000          1\n         1     100000      65536\n"));
+    }
+
+    #[test]
+    fn roots_numbers_and_no_numbers_are_no_apps_user() {
+        for name in ["root", "0", "4294967295"] {
+            assert!(find_user(PASSWD, name).is_none_or(|ids| !ids.is_possible()), "{name}");
+        }
     }
 }

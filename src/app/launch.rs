@@ -1,6 +1,6 @@
 //! The launcher: starts an app's supervisor, and returns once the app answers.
 
-use std::io;
+use std::io::{self, PipeWriter, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -21,6 +21,9 @@ use crate::store::Store;
 /// How often the launcher looks whether the app answers.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// How long a supervisor has to begin.
+const RECORD_LIMIT: Duration = Duration::from_secs(10);
+
 /// How long one try to connect may take.
 const TRY: Duration = Duration::from_millis(250);
 
@@ -33,14 +36,21 @@ pub fn launch(launch: &Launch, store: &Store) -> Result<()> {
     let id = launch.id();
     match apps.load(&id) {
         Some(record) if record.is_running(&id) && record.app.is_same_program(&launch.app) => return Ok(()),
-        Some(record) if record.supervisor.is_alive() => drop(apps.end(std::slice::from_ref(&id))),
+        Some(record) if record.supervisor.is_alive() && !apps.end(std::slice::from_ref(&id)).is_empty() => {
+            return Err(Failure::new(Kind::Failed, "the app that ran there before does not end"));
+        }
         _ => {}
     }
     let interrupted = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGTERM, Arc::clone(&interrupted)).map_err(|error| cannot(launch, &error))?;
     check_port(launch)?;
-    let mut supervisor = start(launch, apps, store.dir()).map_err(|error| cannot(launch, &error))?;
-    let result = wait_for(launch, apps, &mut supervisor, &interrupted);
+    apps.open_log(&id).map_err(|error| cannot(launch, &error))?;
+    let (mut supervisor, word) = start(launch, store.dir()).map_err(|error| cannot(launch, &error))?;
+    let result = wait_for_record(launch, apps, &mut supervisor).and_then(|()| {
+        // It has a record now: whoever looks for it from here on finds it.
+        (&word).write_all(b"!").map_err(|error| cannot(launch, &error))?;
+        wait_for(launch, apps, &mut supervisor, &interrupted)
+    });
     if result.is_err() {
         end(&mut supervisor);
     }
@@ -69,25 +79,41 @@ fn place(launch: &Launch) -> SocketAddr {
     SocketAddrV4::new(launch.address, launch.port.get()).into()
 }
 
-fn start(launch: &Launch, apps: &Apps, state_dir: &Path) -> io::Result<Child> {
-    let log = apps.open_log(&launch.id())?;
+/// Starts the supervisor, which goes on once it is given a word.
+fn start(launch: &Launch, state_dir: &Path) -> io::Result<(Child, PipeWriter)> {
+    let (listen, word) = io::pipe()?;
     // The lock, and whatever else vpcctl or its caller had open: the app lives longer than they.
     close_fds::set_fds_cloexec(3, &[]);
-    Command::new("/proc/self/exe")
+    let supervisor = Command::new("/proc/self/exe")
         .arg0("vpcctl")
         .arg("--state-dir")
         .arg(state_dir)
         .args(launch.words(SUPERVISE_SUBCOMMAND))
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()
+        .stdin(listen)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    Ok((supervisor, word))
+}
+
+/// Until the supervisor has written down that it is there.
+fn wait_for_record(launch: &Launch, apps: &Apps, supervisor: &mut Child) -> Result<()> {
+    let deadline = Instant::now() + RECORD_LIMIT;
+    let own = i32::try_from(supervisor.id()).ok();
+    while apps.load(&launch.id()).is_none_or(|record| Some(record.supervisor.pid) != own) {
+        let ended = supervisor.try_wait().map_or(true, |status| status.is_some());
+        if ended || Instant::now() >= deadline {
+            return Err(failed(launch, apps, "could not be started"));
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
 /// Until the port answers, the app ends or its time is over.
 fn wait_for(launch: &Launch, apps: &Apps, supervisor: &mut Child, interrupted: &AtomicBool) -> Result<()> {
     let limit = Duration::from_secs(launch.app.wait.into());
-    let deadline = Instant::now() + limit;
+    let deadline = Instant::now() + if limit.is_zero() { RECORD_LIMIT } else { limit };
     loop {
         let ended = supervisor.try_wait().map_or(true, |status| status.is_some());
         if ended {
@@ -95,19 +121,25 @@ fn wait_for(launch: &Launch, apps: &Apps, supervisor: &mut Child, interrupted: &
             let how = end.map_or_else(|| "it could not start".into(), |end| end.describe());
             return Err(failed(launch, apps, &format!("ended before it listened on port {}: {how}", launch.port)));
         }
-        let started = apps.load(&launch.id()).is_some_and(|record| record.is_running(&launch.id()));
-        if started && (limit.is_zero() || TcpStream::connect_timeout(&place(launch), TRY).is_ok()) {
+        let started = is_running(launch, apps);
+        let answers = || TcpStream::connect_timeout(&place(launch), TRY).is_ok();
+        // Once more after the answer: somebody else may have taken the port, and the app have ended for that.
+        if started && (limit.is_zero() || answers() && is_running(launch, apps)) {
             return Ok(());
         }
         if interrupted.load(Ordering::Relaxed) {
             return Err(Failure::new(Kind::Interrupted, "interrupted"));
         }
-        if Instant::now() >= deadline && !limit.is_zero() {
+        if Instant::now() >= deadline {
             let what = format!("does not answer on {} after {} s", place(launch), limit.as_secs());
             return Err(failed(launch, apps, &what).hint("it has to listen on 0.0.0.0, or --wait longer"));
         }
         std::thread::sleep(LOOK);
     }
+}
+
+fn is_running(launch: &Launch, apps: &Apps) -> bool {
+    apps.load(&launch.id()).is_some_and(|record| record.is_running(&launch.id()))
 }
 
 /// What went wrong, with the app's own last words.

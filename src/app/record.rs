@@ -11,12 +11,13 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::app::process::{self, ProcessId};
+use crate::app::supervise;
 use crate::host::namespace;
 use crate::model::app::App;
 use crate::plan::launch::AppId;
 
 /// How long an app has to end before it is killed: more than its supervisor gives it.
-const GRACE: Duration = Duration::from_secs(6);
+const GRACE: Duration = supervise::GRACE.saturating_add(Duration::from_secs(1));
 
 /// How long the kernel may take to end what was killed.
 const KILL_WAIT: Duration = Duration::from_secs(5);
@@ -29,14 +30,13 @@ pub struct Apps {
 
 /// What is known of one app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Record {
     /// What was started.
     pub app: App,
     /// The process that watches over it.
     pub supervisor: ProcessId,
-    /// The number of the app's own process.
-    pub pid: i32,
+    /// The app's own process, once it has begun.
+    pub process: Option<ProcessId>,
     /// When it started, in seconds since 1970.
     pub since: u64,
     /// How it ended by itself.
@@ -68,7 +68,8 @@ impl Record {
     /// Does it run, in the namespace that has the name now? One that was deleted behind its back lives on with it.
     pub fn is_running(&self, id: &AppId) -> bool {
         let here = self.supervisor.netns();
-        self.end.is_none() && here.is_some() && here == namespace::inode(&id.netns) && self.supervisor.is_alive()
+        let lives = self.supervisor.is_alive() && self.process.as_ref().is_some_and(ProcessId::is_alive);
+        self.end.is_none() && here.is_some() && here == namespace::inode(&id.netns) && lives
     }
 }
 
@@ -112,7 +113,7 @@ impl Apps {
         fs::rename(beside, path)
     }
 
-    /// Opens the log for the app to write to, after what is in it already.
+    /// Opens the log, to write after what is in it already.
     pub fn open_log(&self, id: &AppId) -> io::Result<File> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         open_own(&self.log_path(id), OpenOptions::new().append(true).create(true))
@@ -142,7 +143,7 @@ impl Apps {
     }
 
     /// Removes an app's files, and the directory with the last of them.
-    fn forget(&self, id: &AppId) {
+    pub fn forget(&self, id: &AppId) {
         for path in [self.record_path(id), self.log_path(id)] {
             if let Err(error) = fs::remove_file(&path)
                 && error.kind() != io::ErrorKind::NotFound

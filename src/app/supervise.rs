@@ -1,165 +1,170 @@
-//! The supervisor: starts the app, keeps its record, ends it with all that it started, and bounds its log.
+//! The supervisor: keeps an app's record, writes its log, and hands on the request to end.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{
-    Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, set_child_subreaper, setsid, wait,
-};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use rustix::process::{Pid, Signal, kill_process, setsid};
+use rustix::thread::UnshareFlags;
 
-use crate::app::process::{ProcessId, timespec};
+use crate::app::events::Events;
+use crate::app::process::{ProcessId, children};
 use crate::app::record::{Apps, End, Record};
-use crate::app::{INIT_SUBCOMMAND, OWN_WORD};
+use crate::app::{INIT_SUBCOMMAND, OWN_WORD, init};
+use crate::host::namespace;
 use crate::plan::launch::Launch;
 
-/// How long an app has to end after it was asked to.
-const GRACE: Duration = Duration::from_secs(3);
-
-/// How often a supervisor that nothing happens to looks at the log.
-const LOOK: Duration = Duration::from_secs(10);
+/// How long an app has to end: a little more than its first process gives it.
+pub const GRACE: Duration = init::GRACE.saturating_add(Duration::from_secs(1));
 
 /// How large a log may become, in bytes; then it begins anew.
-const LOG_LIMIT: u64 = 8 * 1024 * 1024;
+const LOG_LIMIT: usize = 8 * 1024 * 1024;
 
-/// Runs the app until it ends or is to end. Standard output is the app's log.
+/// Runs the app until it ends or is to end. Standard input is the launcher's word that it is there.
 pub fn supervise(launch: &Launch, apps: &Apps) -> io::Result<()> {
     // The launcher's terminal, and what ends with it, is not the app's.
     setsid()?;
-    // An app's children whose parents end come to the supervisor, not to the host's first process.
-    set_child_subreaper(Some(getpid()))?;
     let mut events = Events::listen()?;
-    let log = apps.open_log(&launch.id())?;
-    let pid = start(launch)?;
     let mut record = Record {
         app: launch.app.clone(),
         supervisor: ProcessId::own().ok_or_else(|| io::Error::other("no process of its own in /proc"))?,
-        pid: pid.as_raw_nonzero().get(),
+        process: None,
         since: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         end: None,
     };
-    apps.save(&launch.id(), &record)?;
-    let end = watch(pid, &mut events, &log)?;
-    end_all(pid)?;
+    let id = launch.id();
+    apps.save(&id, &record)?;
+    // Where the launcher was killed, somebody may have looked for this app in vain already.
+    if io::stdin().read(&mut [0])? == 0 {
+        apps.forget(&id);
+        return Ok(());
+    }
+    let mut log = Log::new(apps.open_log(&id)?)?;
+    let mut first = First::start(launch)?;
+    record.process = first.app();
+    apps.save(&id, &record)?;
+    let end = first.watch(&mut events, &mut log)?;
     if let Some(end) = end {
-        note(&log, &format!("the app ended: {}", end.describe()));
+        log.note(&format!("the app ended: {}", end.describe()));
         record.end = Some(end);
-        apps.save(&launch.id(), &record)?;
+        apps.save(&id, &record)?;
     }
     Ok(())
 }
 
-/// A word of the supervisor's own in the log; on a full disk it is lost.
-fn note(mut log: &File, text: &str) {
-    if let Err(error) = writeln!(log, "{OWN_WORD}{text}") {
-        tracing::debug!("log: {error}");
+/// The first process of the app's pid namespace, and the lines to it.
+struct First {
+    child: Child,
+    /// Where it says that the app has started, and how it ended.
+    words: BufReader<UnixStream>,
+    /// What the app prints.
+    output: PipeReader,
+}
+
+impl First {
+    fn start(launch: &Launch) -> io::Result<Self> {
+        let (words, theirs) = UnixStream::pair()?;
+        let (output, print) = io::pipe()?;
+        rustix::io::ioctl_fionbio(&output, true)?;
+        // The next child is the first process of it; this one stays where it is.
+        namespace::unshare(UnshareFlags::NEWPID)?;
+        let child = Command::new("/proc/self/exe")
+            .arg0("vpcctl")
+            .args(launch.words(INIT_SUBCOMMAND))
+            .stdin(OwnedFd::from(theirs))
+            .stdout(print.try_clone()?)
+            .stderr(print)
+            .spawn()?;
+        Ok(First { child, words: BufReader::new(words), output })
     }
-}
 
-fn start(launch: &Launch) -> io::Result<Pid> {
-    let child = Command::new("/proc/self/exe")
-        .arg0("vpcctl")
-        .args(launch.words(INIT_SUBCOMMAND))
-        .stdin(Stdio::null())
-        .spawn()?;
-    Ok(Pid::from_child(&child))
-}
-
-/// Waits until the app has ended by itself, and how, or until it is to end.
-fn watch(app: Pid, events: &mut Events, log: &File) -> io::Result<Option<End>> {
-    loop {
-        events.wait()?;
-        if let Some(end) = reap(app) {
-            return Ok(Some(end));
+    /// The app's own process, once it has started; nothing where it could not.
+    fn app(&mut self) -> Option<ProcessId> {
+        let mut line = String::new();
+        self.words.read_line(&mut line).ok()?;
+        if line != "started\n" {
+            return None;
         }
-        if events.asked_to_end.load(Ordering::Relaxed) {
+        children(self.child.id().try_into().ok()?).first().copied().and_then(Pid::from_raw).and_then(ProcessId::of)
+    }
+
+    /// Until the app has ended by itself, and how, or until it has ended because it was to.
+    fn watch(&mut self, events: &mut Events, log: &mut Log) -> io::Result<Option<End>> {
+        let mut deadline = None;
+        let status = loop {
+            log.take(&mut self.output);
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
+            if events.asked_to_end() && deadline.is_none() {
+                kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+                deadline = Some(Instant::now() + GRACE);
+            }
+            let left = deadline.map(|deadline: Instant| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                self.child.kill()?;
+            }
+            // A pipe that nobody can write to any more is ready to be read at once, and again.
+            let limit = left.filter(|left| !left.is_zero());
+            events.wait(&[self.output.as_fd()], limit)?;
+        };
+        log.take(&mut self.output);
+        if deadline.is_some() {
             return Ok(None);
         }
-        if log.metadata()?.len() > LOG_LIMIT {
-            // It is open for appending: the app goes on at its new beginning.
-            log.set_len(0)?;
-            note(log, &format!("the log had {LOG_LIMIT} bytes and begins anew"));
-        }
+        let mut line = String::new();
+        let told = self.words.read_line(&mut line).ok().and_then(|_| serde_json::from_str(&line).ok());
+        Ok(Some(told.unwrap_or_else(|| End::of(status))))
     }
 }
 
-/// Reaps all who have ended; how the app did, if it was among them.
-fn reap(app: Pid) -> Option<End> {
-    let mut end = None;
-    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-        if pid == app {
-            let status = ExitStatus::from_raw(status.as_raw());
-            end = Some(status.code().map_or_else(|| End::Signal(status.signal().unwrap_or(0)), End::ExitCode));
-        }
-    }
-    end
+/// The app's log, of a size that is bounded.
+struct Log {
+    file: File,
+    size: usize,
 }
 
-/// Ends whatever the app started and is still there. Whoever loses its parent in this comes here to be ended too.
-fn end_all(app: Pid) -> io::Result<()> {
-    let deadline = Instant::now() + GRACE;
-    // The app may not be alone in the group of its own making; what has ended already is no matter.
-    let _ = kill_process_group(app, Signal::TERM);
-    children(Signal::TERM)?;
-    loop {
-        match wait(WaitOptions::NOHANG) {
-            Err(rustix::io::Errno::CHILD) => return Ok(()),
-            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-            Ok(None) => {
-                children(Signal::KILL)?;
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            Ok(Some(_)) | Err(_) => {}
+impl Log {
+    fn new(file: File) -> io::Result<Self> {
+        let size = file.metadata()?.len().try_into().unwrap_or(usize::MAX);
+        Ok(Log { file, size })
+    }
+
+    /// Writes down what the app has printed so far. What a full disk doesn't take is lost, and the app goes on.
+    fn take(&mut self, output: &mut PipeReader) {
+        let mut bytes = [0; 64 * 1024];
+        while let Ok(count @ 1..) = output.read(&mut bytes) {
+            self.write(&bytes[..count]);
         }
+    }
+
+    /// A word of vpcctl's own.
+    fn note(&mut self, text: &str) {
+        self.write(format!("{OWN_WORD}{text}\n").as_bytes());
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if self.size > LOG_LIMIT {
+            let begins_anew = format!("{OWN_WORD}the log had {LOG_LIMIT} bytes and begins anew\n");
+            self.size = begins_anew.len();
+            // It is open for appending: what comes next is at its new beginning.
+            let begun = self.file.set_len(0).and_then(|()| self.file.write_all(begins_anew.as_bytes()));
+            begun.unwrap_or_else(|error| tracing::debug!("log: {error}"));
+        }
+        self.size += bytes.len();
+        self.file.write_all(bytes).unwrap_or_else(|error| tracing::debug!("log: {error}"));
     }
 }
 
-/// Sends a signal to every child.
-fn children(signal: Signal) -> io::Result<()> {
-    let own = getpid().as_raw_nonzero();
-    let list = fs::read_to_string(format!("/proc/self/task/{own}/children"))?;
-    for child in list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
-        // A child is not reaped but here, so that its number is its own.
-        let _ = kill_process(child, signal);
-    }
-    Ok(())
-}
-
-/// What wakes the supervisor.
-struct Events {
-    asked_to_end: Arc<AtomicBool>,
-    wake: UnixStream,
-}
-
-impl Events {
-    fn listen() -> io::Result<Self> {
-        let (wake, write) = UnixStream::pair()?;
-        wake.set_nonblocking(true)?;
-        write.set_nonblocking(true)?;
-        let asked_to_end = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT, SIGHUP] {
-            signal_hook::flag::register(signal, Arc::clone(&asked_to_end))?;
-            signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
-        }
-        signal_hook::low_level::pipe::register(SIGCHLD, write)?;
-        Ok(Events { asked_to_end, wake })
-    }
-
-    /// Until something has happened, or for a while.
-    fn wait(&mut self) -> io::Result<()> {
-        match poll(&mut [PollFd::new(&self.wake, PollFlags::IN)], Some(&timespec(LOOK))) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let mut bytes = [0; 64];
-        while matches!(self.wake.read(&mut bytes), Ok(count) if count > 0) {}
-        Ok(())
+/// Tells the log, and so the launcher, why the app can't be started at all.
+pub fn complain(apps: &Apps, launch: &Launch, error: &io::Error) {
+    let told = apps.open_log(&launch.id()).and_then(Log::new);
+    match told {
+        Ok(mut log) => log.note(&format!("error: {error}")),
+        Err(error) => tracing::debug!("log: {error}"),
     }
 }

@@ -72,10 +72,13 @@ impl DeployApp {
         let outcome = session.change(&subject, |state| deploy_app(state, &target, self.port, &app))?;
         let launch = deployed(&outcome, &target, self.port)?;
         let record = session.store.apps().load(&launch.id());
-        let pid = record.map(|record| format!(", pid {}", record.pid)).unwrap_or_default();
+        let pid = record
+            .and_then(|record| record.process)
+            .map(|process| format!(", pid {}", process.pid))
+            .unwrap_or_default();
         let what = format!("{} in {target} on {}:{}{pid}", app.name(), launch.address, launch.port);
         report(session, &outcome, &format!("deployed {what}"), &format!("{what} is deployed"))?;
-        if !confine::has_user(&self.user)? {
+        if confine::is_alone() && !outcome.dry_run {
             session.ui.note("a sandbox has one user alone: the app runs as that one, without root's powers");
         }
         if outcome.is_change() && has_policy(&outcome, &target)? {

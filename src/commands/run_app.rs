@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::app::{OWN_ERROR, confine, launch, supervise};
+use crate::app::{OWN_ERROR, confine, init, launch, supervise};
 use crate::error::{Failure, Kind};
 use crate::model::app::{App, Port, UserName};
 use crate::model::kernel_names::Netns;
@@ -52,8 +52,19 @@ impl RunApp {
     }
 
     pub(super) fn supervise(&self, session: &Session<'_>) -> anyhow::Result<()> {
-        supervise::supervise(&self.launch(), &session.store.apps())
-            .map_err(|error| Failure::new(Kind::Failed, format!("cannot watch over the app: {error}")).into())
+        let (launch, apps) = (self.launch(), session.store.apps());
+        supervise::supervise(&launch, &apps).map_err(|error| {
+            supervise::complain(&apps, &launch, &error);
+            Failure::new(Kind::Failed, format!("cannot watch over the app: {error}")).into()
+        })
+    }
+
+    pub(super) fn init(&self) -> anyhow::Result<()> {
+        // Standard error is the app's log.
+        init::init(&self.launch()).map_err(|error| {
+            let _ = writeln!(std::io::stderr(), "{OWN_ERROR}cannot make a place for the app: {error}");
+            Failure::new(Kind::Failed, error.to_string()).into()
+        })
     }
 
     /// Returns only where it fails: then the reason goes to the log, for the launcher to read.

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{StatFs, fstatfs};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use crate::model::kernel_names::Netns;
 use crate::plan::line::Place;
@@ -66,6 +66,12 @@ pub fn open(netns: &Netns) -> io::Result<File> {
         return Ok(file);
     }
     Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is no namespace any more", path(netns).display())))
+}
+
+/// Moves this thread into new namespaces, or, for pid namespaces, its children to come. For processes with one thread.
+#[expect(deprecated, reason = "deprecated since it is unsafe with CLONE_FILES, which is never among these flags")]
+pub fn unshare(flags: UnshareFlags) -> io::Result<()> {
+    Ok(rustix::thread::unshare(flags)?)
 }
 
 /// Runs `work` in a place. What it starts lives there too.

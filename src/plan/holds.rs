@@ -44,7 +44,7 @@ impl Op {
             },
             Object::App(launch) => match observed.apps.get(&launch.id()) {
                 None => Holding::Absent,
-                Some(running) => held_if(running.as_ref() == Some(&launch.app)),
+                Some(running) => held_if(running.as_ref().is_some_and(|app| app.is_same_program(&launch.app))),
             },
             _ => match observed.places.get(&self.place()) {
                 None => Holding::Absent,

@@ -10,6 +10,7 @@ use rustix::process::{Signal, getegid, geteuid, set_parent_process_death_signal}
 use rustix::thread::UnshareFlags;
 
 use crate::error::{Failure, Kind, Result};
+use crate::host::namespace;
 
 /// The switches that close user namespaces: name, the value that closes them, a value that opens them.
 const SWITCHES: [(&str, &str, &str); 3] = [
@@ -25,9 +26,9 @@ const SWITCHES: [(&str, &str, &str); 3] = [
 pub fn unshare() -> Result<()> {
     let (uid, gid) = (geteuid(), getegid());
     let flags = UnshareFlags::NEWNET | UnshareFlags::NEWNS | UnshareFlags::NEWPID;
-    match unshare_flags(UnshareFlags::NEWUSER | flags) {
+    match namespace::unshare(UnshareFlags::NEWUSER | flags) {
         Ok(()) => map_root(uid.as_raw(), gid.as_raw()).map_err(|e| refused("become root of a user namespace", &e)),
-        Err(_) if uid.is_root() => unshare_flags(flags).map_err(|e| refused("make the sandbox's namespaces", &e)),
+        Err(_) if uid.is_root() => namespace::unshare(flags).map_err(|e| refused("make the sandbox's namespaces", &e)),
         Err(error) => Err(refused("make the sandbox's namespaces", &error)),
     }
 }
@@ -36,16 +37,12 @@ pub fn unshare() -> Result<()> {
 pub fn unshare_network() -> Result<()> {
     let (uid, gid) = (geteuid(), getegid());
     let flags = UnshareFlags::NEWNET | UnshareFlags::NEWNS;
-    if unshare_flags(flags).is_ok() {
+    if namespace::unshare(flags).is_ok() {
         return Ok(());
     }
-    let become_root = unshare_flags(UnshareFlags::NEWUSER | flags).and_then(|()| map_root(uid.as_raw(), gid.as_raw()));
+    let become_root =
+        namespace::unshare(UnshareFlags::NEWUSER | flags).and_then(|()| map_root(uid.as_raw(), gid.as_raw()));
     become_root.map_err(|e| refused("make a network namespace", &e))
-}
-
-#[expect(deprecated, reason = "deprecated since it is unsafe with CLONE_FILES, which is never among these flags")]
-fn unshare_flags(flags: UnshareFlags) -> io::Result<()> {
-    Ok(rustix::thread::unshare(flags)?)
 }
 
 /// Maps the caller to root. Without `setgroups` denied, the kernel refuses the group map to an unprivileged user.
