@@ -50,20 +50,49 @@ remove() {
     removed=$((removed + 1))
 }
 
-# The namespaces whose `lo` bears the mark.
+# Does this line of `ip -o link` end in an alias that is vpcctl's? The alias comes last, and may hold anything.
+is_marked() {
+    local alias
+    case $1 in
+    *'\    alias '*) alias=${1#*'\    alias '} ;;
+    *) return 1 ;;
+    esac
+    # Other names of the link may come after it.
+    alias=${alias%%\\*}
+    case $alias in
+    vpcctl:*[!A-Za-z0-9/_+-]* | vpcctl:) return 1 ;;
+    vpcctl:*) return 0 ;;
+    *) return 1 ;;
+    esac
+}
+
+write_0() { printf '0\n' >"$1"; }
+
+# The namespaces whose `lo` bears the mark, of those that vpcctl could have named so.
 namespaces() {
-    local file
+    local file name
     for file in /run/netns/*; do
-        [ -e "$file" ] || continue
-        if ip -n "${file##*/}" link show dev lo 2>/dev/null | grep -q 'alias vpcctl:'; then
-            printf '%s\n' "${file##*/}"
+        name=${file##*/}
+        case $name in
+        '' | -* | *[!A-Za-z0-9_-]*) continue ;;
+        esac
+        if [ -e "$file" ] && is_marked "$(ip -n "$name" -o link show dev lo 2>/dev/null)"; then
+            printf '%s\n' "$name"
         fi
     done
 }
 
 # The host's interfaces that bear the mark. `lo` is never one: inside of an instance it would be.
 links() {
-    ip -o link | sed -n 's/^[0-9]*: \([^:@]*\)[:@].*\\ *alias vpcctl:.*/\1/p' | grep -vx lo
+    local line name
+    ip -o link | while IFS= read -r line; do
+        name=${line#*: }
+        name=${name%%[:@]*}
+        case $name in
+        lo | '' | *[!A-Za-z0-9_-]*) continue ;;
+        esac
+        ! is_marked "$line" || printf '%s\n' "$name"
+    done
 }
 
 # Chains of our name, as `TABLE CHAIN`, in which a rule bears the mark or in which there is none.
@@ -174,7 +203,7 @@ clean_forwarding() {
     for wan in $(switched_on); do
         key=/proc/sys/net/ipv4/conf/$wan/forwarding
         if [ -e "$key" ] && [ "$(cat "$key")" = 1 ]; then
-            remove "forwarding on $wan" sh -c "echo 0 >'$key'"
+            remove "forwarding on $wan" write_0 "$key"
         fi
     done
 }

@@ -47,6 +47,7 @@ put() {
 }
 
 case $prefix in
+*[!A-Za-z0-9/._+-]* | */../* | */..) fail "PREFIX is $prefix, which has more than plain names in it" 'make install PREFIX=/usr/local' ;;
 /*) ;;
 *) fail "PREFIX is $prefix, which is no absolute path" 'make install PREFIX=/usr/local' ;;
 esac
@@ -84,7 +85,10 @@ done
 printf '%s\n' "$list" >>"$work/list"
 if [ -e "$root$list" ]; then
     { grep -vxFf "$work/list" "$root$list" || true; } | while IFS= read -r path; do
-        rm -f -- "$root$path"
+        case $path in
+        *..*) ;;
+        "$prefix"/*) rm -f -- "$root$path" ;;
+        esac
     done
 fi
 install -D -m 644 "$work/list" "$root$list"

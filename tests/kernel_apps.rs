@@ -272,3 +272,89 @@ fn a_dry_run_of_an_app_is_a_script_that_starts_it() {
     sandbox.ok(&format!("sh -e {path}"));
     sandbox.wait_for(ALONE);
 }
+
+#[test]
+fn apps_of_one_user_see_nothing_of_each_other() {
+    let mut sandbox = Sandbox::with_vpc1();
+    sandbox.ok("vpcctl create-vpc vpc2 10.1.0.0/16 && vpcctl add-subnet vpc2 a 10.1.1.0/24");
+    sandbox.ok("vpcctl deploy-app vpc1/public");
+    let pid = sandbox.ok(&format!("echo {PID}"));
+    // It looks at every process that there is, asks all to end, and then serves.
+    let script = "ls -d /proc/[0-9]*; kill -TERM -1; exec /usr/bin/python3 -SE -m http.server 8080";
+    sandbox.ok(&format!("vpcctl deploy-app vpc2/a -- sh -c '{script}'"));
+    let seen = sandbox.ok("vpcctl logs vpc2/a | grep -c '^/proc/'");
+    // The first process, and the program itself.
+    assert_eq!(seen.trim(), "2", "{}", sandbox.ok("vpcctl logs vpc2/a"));
+    sandbox.ok(&format!("kill -0 {} && curl -s --max-time 5 http://10.0.1.2:8080", pid.trim()));
+}
+
+#[test]
+fn whatever_dies_first_nothing_of_an_app_lives_on() {
+    let mut sandbox = Sandbox::with_vpc1();
+    let script = "setsid sleep 1001 & exec /usr/bin/python3 -SE -m http.server 8080";
+    for killed in ["supervise-app", "init-app", "http.server"] {
+        sandbox.ok(&format!("vpcctl deploy-app vpc1/public -- sh -c '{script}' && pgrep -f 'sleep 1001'"));
+        sandbox.ok(&format!("pkill -KILL -f {killed}"));
+        sandbox.wait_for(&format!("{ALONE} && ! pgrep -f 'sleep 1001'"));
+        sandbox.ok("vpcctl list-apps | grep -e gone -e ended && vpcctl stop-app vpc1/public");
+    }
+    // One that is stopped can't be asked, and is ended all the same.
+    sandbox.ok(&format!("vpcctl deploy-app vpc1/public -- sh -c '{script}' && pkill -STOP -f supervise-app"));
+    sandbox.ok(&format!("vpcctl stop-app vpc1/public && {ALONE}"));
+    sandbox.wait_for("! pgrep -f 'sleep 1001'");
+}
+
+#[test]
+fn the_log_is_bounded_and_not_the_apps_to_forge() {
+    let mut sandbox = Sandbox::with_vpc1();
+    sandbox.ok("vpcctl deploy-app vpc1/public --wait 0 -- sh -c 'truncate -s 0 /dev/stdout; yes a line of the log'");
+    sandbox.wait_for("vpcctl logs vpc1/public | head -n 1 | grep 'begins anew'");
+    let size = sandbox.ok("stat -c %s /var/lib/vpcctl/apps/vpc1-public.8080.log");
+    assert!(size.trim().parse::<u64>().expect("a number") < 9 * 1024 * 1024, "{size}");
+    sandbox.ok("vpcctl stop-app vpc1/public");
+    // A terminal is not commanded by what an app prints.
+    sandbox.ok("vpcctl deploy-app vpc1/public --wait 0 -- sh -c 'printf \"\\033]0;title\\007\\n\"; exec sleep 1000'");
+    sandbox.wait_for("vpcctl logs vpc1/public | grep title");
+    let shown = sandbox.ok("script -qec 'vpcctl logs vpc1/public' /dev/null </dev/null");
+    assert!(shown.contains("title") && !shown.contains('\u{1b}') && !shown.contains('\u{7}'), "{shown:?}");
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_an_app_and_undoes_it() {
+    let mut sandbox = Sandbox::with_vpc1();
+    let pid =
+        sandbox.start("host", "deploy", "sh -c 'vpcctl deploy-app vpc1/public --wait 600 -- sleep 1003; echo code $?'");
+    sandbox.wait_for("pgrep -f 'sleep 1003' && test -e /var/lib/vpcctl/apps/vpc1-public.8080.json");
+    sandbox.ok(&format!("pkill -INT -P {pid} -f deploy-app"));
+    sandbox.wait_for_file("deploy.out", |out| out.contains("code 130"));
+    sandbox.ok(&format!("{ALONE} && vpcctl list-apps | grep 'no apps' && ! pgrep -f 'sleep 1003'"));
+}
+
+#[test]
+fn a_killed_deploy_leaves_no_app_behind() {
+    let mut sandbox = Sandbox::with_vpc1();
+    for victim in ["vpcctl deploy-app", "run-app", "supervise-app"] {
+        sandbox.start("host", "deploy", "vpcctl deploy-app vpc1/public --wait 600 -- sleep 1004");
+        sandbox.wait_for("pgrep -f '^sleep 1004'");
+        sandbox.ok(&format!(
+            "pkill -KILL -f '{victim}' || true; pkill -KILL -f 'vpcctl deploy-app'; pkill -KILL -f run-app; true"
+        ));
+        sandbox.ok("vpcctl restore");
+        sandbox.ok("vpcctl list-apps | grep 'no apps' && test ! -e /var/lib/vpcctl/apps");
+        sandbox.wait_for("! pgrep -f 'sleep 1004'");
+    }
+}
+
+#[test]
+fn odd_files_in_the_place_of_a_resolv_conf_hold_nobody_up() {
+    let mut sandbox = Sandbox::with_vpc1();
+    let file = "/etc/netns/vpc1-public/resolv.conf";
+    sandbox.says(&format!(": >{file}; vpcctl restore"), &["1 object mended"]);
+    sandbox.ok(&format!(
+        "(umask 077; rm -r /etc/netns; vpcctl restore) && stat -c %a /etc/netns {file} | tr '\\n' ' ' | grep '755 644'"
+    ));
+    for odd in ["mkfifo", "mkdir", "ln -s /dev/zero"] {
+        sandbox.ok(&format!("rm -rf {file}; {odd} {file}; timeout 5 vpcctl inspect && timeout 5 vpcctl restore"));
+    }
+    sandbox.ok(&format!("vpcctl delete-vpc vpc1; test -L {file} && rm -r /etc/netns"));
+}

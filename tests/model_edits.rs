@@ -119,13 +119,14 @@ fn a_vpc_that_exists_with_other_arguments_is_a_conflict() {
     refused(other_cidr, Kind::Conflict, "VPC `vpc1` exists with the CIDR 10.0.0.0/16", hint);
     let closed = VpcSpec { host_access: false, ..vpc("vpc1", "10.0.0.0/16") };
     refused(|state| create_vpc(state, &closed, &facts), Kind::Conflict, "VPC `vpc1` exists with host access", hint);
-    let by_eth1 = VpcSpec { wan: Some("eth1".parse().unwrap()), ..vpc("vpc1", "10.0.0.0/16") };
-    refused(
-        |state| create_vpc(state, &by_eth1, &facts),
-        Kind::Conflict,
-        "VPC `vpc1` exists with no interface given",
-        hint,
-    );
+    // An interface that it has not chosen yet is no contradiction, as long as NAT goes by no other.
+    let by = |wan: &str| VpcSpec { wan: Some(wan.parse().unwrap()), ..vpc("vpc1", "10.0.0.0/16") };
+    let mut chosen = network();
+    create_vpc(&mut chosen, &by("eth1"), &facts).unwrap();
+    assert_eq!(chosen.vpcs[&"vpc1".parse().unwrap()].wan.as_ref().map(|wan| wan.as_str()), Some("eth1"));
+    let other = chosen.clone();
+    let again = |_: &mut State| create_vpc(&mut other.clone(), &by("eth0"), &facts);
+    refused(again, Kind::Conflict, "VPC `vpc1` exists with the interface eth1", hint);
 }
 
 #[test]
@@ -216,7 +217,7 @@ fn what_does_not_exist_is_named_with_what_does() {
         |state| delete_instance(state, &name("vpc1"), &public, &web),
         Kind::NotFound,
         "instance `vpc1/public/web` does not exist",
-        "there are no instances yet",
+        "there are no further instances yet",
     );
 }
 

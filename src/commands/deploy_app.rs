@@ -16,6 +16,9 @@ use crate::plan::launch::{self, Launch};
 use crate::plan::subject::Subject;
 use crate::session::{Outcome, Session};
 
+/// Whom apps run as unless somebody else is named.
+const DEFAULT_USER: &str = "nobody";
+
 /// Start a program in an instance
 ///
 /// It runs in the background: a small web server, or the command after `--`. vpcctl returns once the program answers on its port. The program runs as an ordinary user without any of root's powers, finds
@@ -43,14 +46,14 @@ pub struct DeployApp {
     /// The TCP port that it listens on
     #[arg(short, long, value_name = "PORT", default_value = "8080")]
     port: Port,
-    /// The user that it runs as, by name or number
-    #[arg(long, value_name = "USER", default_value = "nobody")]
-    user: UserName,
+    /// The user that it runs as, by name or number; a sandbox has one alone [default: nobody]
+    #[arg(long, value_name = "USER")]
+    user: Option<UserName>,
     /// Where it runs [default: here, and / for the built-in web server]
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
     /// How many seconds it may take until it answers; 0 doesn't wait
-    #[arg(long, value_name = "SECONDS", default_value = "10")]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u16).range(0..=600))]
     wait: u16,
     /// The program and its arguments [default: the built-in web server]
     #[arg(value_name = "COMMAND", last = true)]
@@ -61,13 +64,9 @@ impl DeployApp {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
         let flags = PathFlags { vpc: self.vpc.clone(), subnet: self.subnet.clone(), instance: self.instance.clone() };
         let target = flags.target(&self.path)?;
-        confine::user(&self.user)?;
-        let app = App {
-            command: self.command.clone(),
-            user: self.user.clone(),
-            directory: self.directory()?,
-            wait: self.wait,
-        };
+        let user = self.user.clone().map_or_else(|| DEFAULT_USER.parse(), Ok)?;
+        confine::user(&user)?;
+        let app = App { command: self.command.clone(), user, directory: self.directory()?, wait: self.wait };
         let subject = Subject::of(target.owner());
         let outcome = session.change(&subject, |state| deploy_app(state, &target, self.port, &app))?;
         let launch = deployed(&outcome, &target, self.port)?;
@@ -78,7 +77,7 @@ impl DeployApp {
             .unwrap_or_default();
         let what = format!("{} in {target} on {}:{}{pid}", app.name(), launch.address, launch.port);
         report(session, &outcome, &format!("deployed {what}"), &format!("{what} is deployed"))?;
-        if confine::is_alone() && !outcome.dry_run {
+        if self.user.is_some() && confine::is_alone() && !outcome.dry_run {
             session.ui.note("a sandbox has one user alone: the app runs as that one, without root's powers");
         }
         if outcome.is_change() && has_policy(&outcome, &target)? {

@@ -1,6 +1,7 @@
 //! `vpcctl logs`.
 
-use std::ffi::OsString;
+use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Write};
+use std::process::{Command, Stdio};
 
 use clap::Args;
 
@@ -12,6 +13,7 @@ use crate::model::owner::Target;
 use crate::model::state::State;
 use crate::plan::launch::{self, Launch};
 use crate::session::Session;
+use crate::ui;
 
 /// Show what an app printed
 ///
@@ -44,14 +46,24 @@ impl Logs {
         let path = session.store.apps().log_path(&app.id());
         if let Err(error) = std::fs::File::open(&path) {
             return Err(Failure::not_found(format!("cannot read the log `{}`: {error}", path.display()))
-                .hint(format!("the app never started: repeat `vpcctl deploy-app {target} --port {}`", app.port))
+                .hint(format!("repeat `vpcctl deploy-app {target} --port {}` if it never started", app.port))
                 .into());
         }
-        let count = self.lines.map_or("+1".to_owned(), |count| count.to_string());
-        let mut args: Vec<OsString> = vec!["-n".into(), count.into()];
-        args.extend(self.follow.then_some("--follow".into()));
-        args.extend(["--".into(), path.into()]);
-        Err(run::become_program("tail", &args, &[]).into())
+        let mut tail = Command::new(run::find("tail")?);
+        tail.arg("-n").arg(self.lines.map_or("+1".to_owned(), |count| count.to_string()));
+        // It ends with the app's supervisor, whose log it is.
+        let supervisor = session.store.apps().load(&app.id()).map(|record| record.supervisor.pid);
+        if let Some(pid) = supervisor.filter(|_| self.follow) {
+            tail.arg("--follow").arg(format!("--pid={pid}"));
+        }
+        let mut tail = tail.arg("--").arg(path).stdout(Stdio::piped()).spawn()?;
+        if let Some(output) = tail.stdout.take() {
+            show(output)?;
+        }
+        // Where nobody reads any more, it has no reason to go on.
+        tail.kill()?;
+        tail.wait()?;
+        Ok(())
     }
 
     fn choose(&self, state: &State, target: &Target) -> Result<Launch> {
@@ -70,4 +82,24 @@ impl Logs {
                 .hint("choose one with --port")),
         }
     }
+}
+
+/// Copies to stdout, line by line. On a terminal what would command it is shown as a mark, for an app may be anybody's.
+fn show(output: impl Read) -> Result<()> {
+    let mut output = BufReader::new(output);
+    let mut stdout = std::io::stdout().lock();
+    let is_terminal = stdout.is_terminal();
+    let harmless = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { char::REPLACEMENT_CHARACTER } else { c };
+    let mut line = Vec::new();
+    while matches!(output.read_until(b'\n', &mut line), Ok(1..)) {
+        if is_terminal {
+            line = String::from_utf8_lossy(&line).chars().map(harmless).collect::<String>().into_bytes();
+        }
+        match stdout.write_all(&line).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => return Err(ui::cannot_write(&error)),
+            Ok(()) => line.clear(),
+        }
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use crate::error::{Failure, Kind};
 use crate::host::{StepError, look, privilege, run};
 use crate::model::cidr::Cidr;
+use crate::model::edit::is_nameserver;
 use crate::model::facts::{FirewallFacts, HostFacts, HostLink, HostNetwork};
 use crate::model::kernel_names as names;
 use crate::model::name::IfName;
@@ -148,9 +149,7 @@ fn read_nameservers(text: &str, own: &BTreeSet<Ipv4Addr>) -> Vec<Ipv4Addr> {
         _ => None,
     });
     // New connections from a VPC to the host are dropped; link-local addresses are nobody's business but the host's.
-    let is_reached = |server: &Ipv4Addr| {
-        !(server.is_loopback() || server.is_unspecified() || server.is_link_local() || own.contains(server))
-    };
+    let is_reached = |server: &Ipv4Addr| is_nameserver(*server) && !own.contains(server);
     named.filter(is_reached).collect()
 }
 

@@ -1,48 +1,74 @@
 //! Files of configuration that bear our mark; one that doesn't is somebody else's and stays.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::host::StepError;
 use crate::plan::line::ConfigFile;
-use crate::plan::resolver::FILE_MARK;
+use crate::plan::resolver::{self, FILE_MARK};
 use crate::plan::script;
+
+/// How much of a file is read: ours are smaller.
+const READ_LIMIT: u64 = 4096;
+
+/// What is in the file, as far as that may be ours; nothing where there is none, or an empty one that a power cut left. What
+/// can't be ours, such as a link, a directory or a FIFO, reads as a text without our mark.
+pub fn read(path: &Path) -> Option<String> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut bytes = Vec::new();
+    let opened = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path);
+    let read = opened.and_then(|file| match file.metadata()?.is_file() {
+        true => file.take(READ_LIMIT).read_to_end(&mut bytes),
+        false => Err(io::ErrorKind::InvalidInput.into()),
+    });
+    match read {
+        Ok(0) => None,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
+        Ok(_) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) => Some(format!("not readable: {error}")),
+    }
+}
 
 /// Writes the file, or removes it.
 pub fn make_so(file: &ConfigFile) -> Result<(), StepError> {
     let path = &file.path;
-    let result = match fs::read_to_string(path) {
-        Ok(found) if !found.starts_with(FILE_MARK) => Ok(()),
-        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Err(error),
-        _ => match &file.text {
-            Some(text) => replace(path, text),
-            None => remove(path),
-        },
+    if read(path).is_some_and(|found| !found.starts_with(FILE_MARK)) {
+        return Ok(());
+    }
+    let result = match &file.text {
+        Some(text) => replace(path, text),
+        None => remove(path),
     };
     result.map_err(|error| StepError::new(format!("`{}`", path.display()), script::file_line(file), error.to_string()))
 }
 
 /// As a whole, and for everybody to read, whatever the caller's umask.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
-    let beside = path.with_extension("vpcctl-new");
-    if beside.symlink_metadata().is_ok() {
-        fs::remove_file(&beside)?;
+    let dir = path.parent().unwrap_or(Path::new(resolver::DIR));
+    for dir in [Path::new(resolver::DIR), dir] {
+        match fs::create_dir(dir) {
+            Ok(()) => fs::set_permissions(dir, Permissions::from_mode(0o755))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&beside)?;
+    let beside = beside(path);
+    remove_file(&beside)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&beside)?;
+    file.set_permissions(Permissions::from_mode(0o644))?;
     file.write_all(text.as_bytes())?;
+    file.sync_all()?;
     fs::rename(beside, path)
 }
 
 /// With its directory, where nobody else has put anything into it.
 fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_file(path)?;
+    remove_file(&beside(path))?;
     // The namespace's own directory, and the one for all.
     for dir in path.ancestors().skip(1).take(2) {
         match fs::remove_dir(dir) {
@@ -52,4 +78,16 @@ fn remove(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where a file is written before it takes its name.
+fn beside(path: &Path) -> PathBuf {
+    path.with_extension("vpcctl-new")
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use crate::app::record::Apps;
 use crate::host::run;
-use crate::host::{StepError, namespace, pool};
+use crate::host::{StepError, files, namespace, pool};
 use crate::model::app::App;
 use crate::model::owner::Owner;
 use crate::plan::batch::{Call, InputLine, Program};
@@ -23,7 +23,7 @@ const DUMP_ATTEMPTS: usize = 8;
 /// What the kernel has of all that the ops are about.
 pub fn observe<'a>(ops: impl IntoIterator<Item = &'a Op>, apps: &Apps) -> Result<Observed, StepError> {
     let ops: Vec<&Op> = ops.into_iter().collect();
-    let (files, apps) = besides_namespaces(&ops, apps);
+    let (configured, apps) = besides_namespaces(&ops, apps);
     let asked = questions(ops);
     let stale = asked.keys().filter_map(|place| place.netns()).filter(|netns| namespace::is_stale(netns));
     let stale = stale.cloned().collect();
@@ -46,18 +46,18 @@ pub fn observe<'a>(ops: impl IntoIterator<Item = &'a Op>, apps: &Apps) -> Result
     };
     pool::run(pool::size(places), &work);
     let places = seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)?;
-    Ok(Observed { places, stale, files, apps })
+    Ok(Observed { places, stale, files: configured, apps })
 }
 
 /// What namespaces leave behind on the host: files of configuration, and records of apps.
 fn besides_namespaces(ops: &[&Op], records: &Apps) -> (BTreeMap<PathBuf, String>, BTreeMap<AppId, Option<App>>) {
-    let mut files = BTreeMap::new();
+    let mut found = BTreeMap::new();
     let mut apps = BTreeMap::new();
     for op in ops {
         match &op.object {
             Object::Resolver { netns, .. } => {
                 let path = resolver::path(netns);
-                files.extend(fs::read_to_string(&path).ok().map(|text| (path, text)));
+                found.extend(files::read(&path).map(|text| (path, text)));
             }
             Object::App(launch) => {
                 let id = launch.id();
@@ -66,7 +66,7 @@ fn besides_namespaces(ops: &[&Op], records: &Apps) -> (BTreeMap<PathBuf, String>
             _ => {}
         }
     }
-    (files, apps)
+    (found, apps)
 }
 
 /// What one place has; nothing where the namespace is gone.

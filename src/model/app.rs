@@ -40,6 +40,7 @@ impl App {
         self.directory.is_absolute()
             && self.directory.to_str().is_some()
             && !words.into_iter().any(|word| word.contains('\0'))
+            && self.command.first().is_none_or(|program| !program.is_empty())
     }
 
     /// What runs, in a word or two.

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::edit::{MAX_NAMESERVERS, MAX_SUBNET_PREFIX, VPC_PREFIXES};
+use crate::model::edit::{MAX_NAMESERVERS, MAX_SUBNET_PREFIX, VPC_PREFIXES, is_nameserver};
 use crate::model::kernel_names;
 use crate::model::name::VpcName;
-use crate::model::state::{Peering, State, Subnet, Vpc};
+use crate::model::state::{Host, Peering, State, Subnet, Vpc};
+
+/// The smallest MTU of IPv4, in bytes: RFC 791.
+const MIN_MTU: u32 = 68;
 
 /// The first thing that can't be so, in words.
 pub fn flaw(state: &State) -> Option<String> {
     let in_vpcs = state.vpcs.iter().find_map(|(name, vpc)| vpc_flaw(name, vpc));
     let in_peerings = || state.peerings.iter().find_map(|peering| peering_flaw(state, peering));
-    in_vpcs.or_else(in_peerings).or_else(|| shared(state))
+    host_flaw(&state.host).or(in_vpcs).or_else(in_peerings).or_else(|| shared(state))
 }
 
 fn vpc_flaw(name: &VpcName, vpc: &Vpc) -> Option<String> {
@@ -31,8 +34,19 @@ fn vpc_flaw(name: &VpcName, vpc: &Vpc) -> Option<String> {
             return Some(flaw);
         }
     }
-    let nameservers = vpc.nat.as_ref().map_or(0, |nat| nat.nameservers.addresses().len());
-    (nameservers > MAX_NAMESERVERS).then(|| format!("VPC {name} can't have {nameservers} name servers"))
+    let nameservers = vpc.nat.as_ref().map(|nat| nat.nameservers.addresses()).unwrap_or_default();
+    if nameservers.len() > MAX_NAMESERVERS || nameservers.iter().any(|server| !is_nameserver(*server)) {
+        return Some(format!("VPC {name} can't have these name servers"));
+    }
+    (vpc.mtu < MIN_MTU).then(|| format!("VPC {name} can't have the MTU {}", vpc.mtu))
+}
+
+/// Names of tables and chains reach tools and scripts: they are iptables' own.
+fn host_flaw(host: &Host) -> Option<String> {
+    let chains = host.own_chains.iter().flat_map(|(table, chain)| [table, chain]);
+    let odd = |name: &&String| name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let name = host.own_tables.iter().chain(chains).find(odd)?;
+    Some(format!("`{}` is no table or chain of iptables", name.escape_debug()))
 }
 
 /// What no edit writes: a directory that depends on where one is, and words that no program can be given.

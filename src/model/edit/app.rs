@@ -9,6 +9,9 @@ use crate::model::state::State;
 
 /// Wants an app in an instance; `target` names a subnet for its first instance.
 pub fn deploy_app(state: &mut State, target: &Target, port: Port, app: &App) -> Result<()> {
+    if !app.is_possible() {
+        return Err(Failure::usage("that is no program that can be started").hint("write it as a word after `--`"));
+    }
     let apps = apps_mut(state, target)?;
     match apps.get(&port) {
         Some(present) if !present.is_same_program(app) => {

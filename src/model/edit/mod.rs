@@ -13,7 +13,7 @@ mod vpc;
 pub use app::{deploy_app, stop_app};
 pub use instance::{InstanceSpec, add_instance, delete_instance};
 pub use link::DEFAULT_POOL;
-pub use nat::{MAX_NAMESERVERS, NatSpec, PUBLIC_NAMESERVERS, disable_nat, enable_nat};
+pub use nat::{MAX_NAMESERVERS, NatSpec, PUBLIC_NAMESERVERS, disable_nat, enable_nat, is_nameserver};
 pub use peering::{allow_cidr, peer, unpeer};
 pub use policy::{PolicyScope, apply_policy, remove_policy};
 pub use subnet::{MAX_SUBNET_PREFIX, SubnetSpec, add_subnet, delete_subnet};

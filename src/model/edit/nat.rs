@@ -31,6 +31,12 @@ pub const PUBLIC_NAMESERVERS: [Ipv4Addr; 2] = [Ipv4Addr::new(1, 1, 1, 1), Ipv4Ad
 /// What fits into a resolv.conf: resolv.conf(5), MAXNS.
 pub const MAX_NAMESERVERS: usize = 3;
 
+/// May somebody have this address whom one can ask over a network?
+pub fn is_nameserver(address: Ipv4Addr) -> bool {
+    let odd = address.is_unspecified() || address.is_loopback() || address.is_link_local() || address.is_multicast();
+    !(odd || address.is_broadcast())
+}
+
 /// Lets public subnets reach the internet.
 pub fn enable_nat(state: &mut State, spec: &NatSpec, facts: &HostFacts) -> Result<()> {
     if let Some(subnet) = &spec.subnet {
@@ -102,6 +108,10 @@ fn choose_nameservers(spec: &NatSpec, vpc: &Vpc, facts: &HostFacts) -> Result<Na
     if spec.nameservers.len() > MAX_NAMESERVERS {
         return Err(Failure::usage(format!("{} name servers are too many", spec.nameservers.len()))
             .hint(format!("a resolver asks the first {MAX_NAMESERVERS} alone: resolv.conf(5)")));
+    }
+    if let Some(odd) = spec.nameservers.iter().find(|server| !is_nameserver(**server)) {
+        return Err(Failure::usage(format!("{odd} is no name server that an instance reaches"))
+            .hint("name a server of the internet, or one of the host's network"));
     }
     if !spec.nameservers.is_empty() {
         return Ok(Nameservers::Chosen(spec.nameservers.clone()));
