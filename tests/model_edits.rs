@@ -217,7 +217,7 @@ fn what_does_not_exist_is_named_with_what_does() {
         |state| delete_instance(state, &name("vpc1"), &public, &web),
         Kind::NotFound,
         "instance `vpc1/public/web` does not exist",
-        "there are no further instances yet",
+        "there are no further instances yet: `vpcctl help add-instance` tells how to make one",
     );
 }
 

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::SIGTERM;
 
 use crate::app::record::Apps;
-use crate::app::{OWN_ERROR, OWN_WORD, SUPERVISE_SUBCOMMAND};
+use crate::app::{OWN_ERROR, OWN_WORD, SUPERVISE_SUBCOMMAND, supervise};
 use crate::error::{Failure, Kind, Result};
 use crate::plan::launch::Launch;
 use crate::store::Store;
@@ -23,6 +23,9 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// How long a supervisor has to begin.
 const RECORD_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long it has to end: a little more than it gives the app.
+const END_LIMIT: Duration = supervise::GRACE.saturating_add(Duration::from_secs(1));
 
 /// How long one try to connect may take.
 const TRY: Duration = Duration::from_millis(250);
@@ -148,7 +151,7 @@ fn failed(launch: &Launch, apps: &Apps, what: &str) -> Failure {
     // Where the program never began, vpcctl says why.
     if let Some(reason) = lines.iter().find_map(|line| line.strip_prefix(OWN_ERROR)) {
         return Failure::new(Kind::Failed, reason)
-            .hint("apps find programs in the system's directories alone: name the whole path");
+            .hint("name the program by its whole path; --user and --directory choose who runs it, and where");
     }
     let is_its_own = |line: &&str| !line.is_empty() && !line.starts_with(OWN_WORD);
     let words: Vec<&str> = lines.iter().map(|line| line.trim()).filter(is_its_own).collect();
@@ -157,10 +160,17 @@ fn failed(launch: &Launch, apps: &Apps, what: &str) -> Failure {
     Failure::new(Kind::Failed, format!("`{}` {what}{words}", launch.app.name())).hint(by_hand)
 }
 
+/// Ends the supervisor, and so the app: one that doesn't listen is killed.
 fn end(supervisor: &mut Child) {
     // One that has ended is not to be signalled: its number may be another's by now.
     if matches!(supervisor.try_wait(), Ok(None)) {
         let _ = kill_process(Pid::from_child(supervisor), Signal::TERM);
     }
-    let _ = supervisor.wait();
+    let deadline = Instant::now() + END_LIMIT;
+    while matches!(supervisor.try_wait(), Ok(None)) {
+        if Instant::now() >= deadline {
+            let _ = supervisor.kill();
+        }
+        std::thread::sleep(LOOK);
+    }
 }

@@ -9,6 +9,7 @@ use crate::model::edit::{NatSpec, PUBLIC_NAMESERVERS, enable_nat};
 use crate::model::name::{IfName, Name};
 use crate::model::owner::Owner;
 use crate::model::state::{Nameservers, State, SubnetType};
+use crate::plan::launch;
 use crate::plan::subject::Subject;
 use crate::session::{Outcome, Session};
 
@@ -60,6 +61,10 @@ impl EnableNat {
         );
         report(session, &outcome, &format!("enabled {what}"), &format!("{what} is enabled"))?;
         self.note_public_nameservers(session, &outcome);
+        let has_apps = launch::all(&outcome.new).any(|launch| &launch.instance.vpc == name);
+        if outcome.is_change() && has_apps {
+            session.ui.note(&format!("apps of {name} that run already keep the name servers that they began with"));
+        }
         if vpc.subnets.values().all(|subnet| subnet.kind == SubnetType::Private) {
             session.ui.note(&format!("{name} has no public subnet: add one with --type public"));
         }

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::model::name::VpcName;
 use crate::plan::launch;
 use crate::session::Session;
-use crate::view;
+use crate::view::apps;
 
 /// List the apps, and whether they run
 ///
@@ -27,6 +27,6 @@ impl ListApps {
         let only = self.vpc_by_place.as_ref().or(self.vpc.as_ref());
         only.map(|vpc| state.vpc(vpc)).transpose()?;
         let chosen = launch::all(&state).filter(|launch| only.is_none_or(|vpc| vpc == &launch.instance.vpc));
-        session.ui.value(&view::apps(chosen, &session.store.apps()), view::apps_table)
+        session.ui.value(&apps::list(chosen, &session.store.apps()), apps::list_table)
     }
 }

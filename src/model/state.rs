@@ -283,8 +283,11 @@ impl State {
     pub fn instance(&self, vpc: &VpcName, subnet: &Name, name: &Name) -> Result<&Instance> {
         let found = self.subnet(vpc, subnet)?;
         found.instances.get(name).ok_or_else(|| {
-            Failure::not_found(format!("instance `{vpc}/{subnet}/{name}` does not exist"))
-                .hint(there_are("further instances", found.instances.keys().map(Name::as_str)))
+            Failure::not_found(format!("instance `{vpc}/{subnet}/{name}` does not exist")).hint(there_are(
+                "further instances",
+                "add-instance",
+                found.instances.keys().map(Name::as_str),
+            ))
         })
     }
 
@@ -362,20 +365,26 @@ impl Peering {
 }
 
 fn missing_vpc(state: &State, name: &VpcName) -> Failure {
-    Failure::not_found(format!("VPC `{name}` does not exist"))
-        .hint(there_are("VPCs", state.vpcs.keys().map(VpcName::as_str)))
+    Failure::not_found(format!("VPC `{name}` does not exist")).hint(there_are(
+        "VPCs",
+        "create-vpc",
+        state.vpcs.keys().map(VpcName::as_str),
+    ))
 }
 
 fn missing_subnet(vpc: &Vpc, vpc_name: &VpcName, name: &Name) -> Failure {
-    Failure::not_found(format!("subnet `{vpc_name}/{name}` does not exist"))
-        .hint(there_are("subnets", vpc.subnets.keys().map(Name::as_str)))
+    Failure::not_found(format!("subnet `{vpc_name}/{name}` does not exist")).hint(there_are(
+        "subnets",
+        "add-subnet",
+        vpc.subnets.keys().map(Name::as_str),
+    ))
 }
 
 /// `there are these VPCs: a, b`, cut off after the first ten.
-fn there_are<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> String {
+fn there_are<'a>(what: &str, command: &str, names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.collect();
     match names.len() {
-        0 => format!("there are no {what} yet"),
+        0 => format!("there are no {what} yet: `vpcctl help {command}` tells how to make one"),
         n if n > 10 => format!("there are these {what}: {} and {} more", names[..10].join(", "), n - 10),
         _ => format!("there are these {what}: {}", names.join(", ")),
     }

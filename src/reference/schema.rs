@@ -43,7 +43,7 @@ fn output() -> Schema {
     let mut generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
     let commands = [
         ("list", generator.subschema_for::<view::List>()),
-        ("list-apps", generator.subschema_for::<view::AppList>()),
+        ("list-apps", generator.subschema_for::<view::apps::AppList>()),
         ("inspect", generator.subschema_for::<view::Inspection>()),
         ("test-connectivity", generator.subschema_for::<reachability::Answer>()),
         ("test-connectivity --all", generator.subschema_for::<reachability::Matrix>()),

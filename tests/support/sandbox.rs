@@ -276,7 +276,8 @@ impl Sandbox {
         self.wait_for_file(&format!("{name}.out"), |out| answers(out) > before + 3);
     }
 
-    /// Fails the test if answers still come to a stream, in a time in which dozens would.
+    /// Fails the test if answers still come to a stream, in a time in which dozens would. One that had arrived before the cut may
+    /// be written down after it.
     #[track_caller]
     pub fn assert_silent(&mut self, name: &str) {
         let before = self.answers(name);
@@ -285,7 +286,7 @@ impl Sandbox {
             std::thread::sleep(PACE);
         }
         let after = self.answers(name);
-        self.assert(before == after, &format!("`{name}` still flows: {before} answers, then {after}"));
+        self.assert(after <= before + 1, &format!("`{name}` still flows: {before} answers, then {after}"));
     }
 
     /// Runs the helper in a namespace to its end, and returns what it prints.
