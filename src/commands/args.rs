@@ -123,6 +123,23 @@ impl PathFlags {
     }
 }
 
+/// An instance, by place or by flags.
+#[derive(Debug, Args)]
+pub struct InstancePath {
+    /// The instance; a subnet stands for its first
+    #[arg(value_name = "VPC/SUBNET[/INSTANCE]", num_args = 0..=3)]
+    path: Vec<String>,
+    #[command(flatten)]
+    flags: PathFlags,
+}
+
+impl InstancePath {
+    /// The path; whether it is there, and no VPC's, the state tells.
+    pub fn target(&self) -> Result<Target> {
+        self.flags.target(&self.path)
+    }
+}
+
 /// The subnet that a path names.
 pub fn subnet_of(target: &Target) -> Result<(VpcName, Name)> {
     match (&target.subnet, &target.instance) {

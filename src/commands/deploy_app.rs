@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::app::confine;
-use crate::commands::args::{PathFlags, report};
+use crate::commands::args::{InstancePath, report};
 use crate::error::{Failure, Kind, Result};
 use crate::model::app::{App, Port, UserName};
 use crate::model::edit::deploy_app;
-use crate::model::name::{Name, VpcName};
 use crate::model::owner::Target;
 use crate::model::state::HostAccess;
 use crate::plan::launch::{self, Launch};
@@ -21,9 +20,10 @@ const DEFAULT_USER: &str = "nobody";
 
 /// Start a program in an instance
 ///
-/// It runs in the background: a small web server, or the command after `--`. vpcctl returns once the program answers on its port. The program runs as an ordinary user without any of root's powers, finds
-/// its port in PORT and its instance in VPCCTL_INSTANCE and VPCCTL_ADDRESS, and ends with its subnet or VPC. `restore` starts it
-/// again after a reboot, and so does the same command where it has ended.
+/// It runs in the background: a small web server, or the command after `--`. vpcctl returns once the program answers on its
+/// port. The program runs as an ordinary user without any of root's powers, finds its port in PORT and its instance in
+/// VPCCTL_INSTANCE and VPCCTL_ADDRESS, and ends with its subnet or VPC. `restore` starts it again after a reboot, and so does
+/// the same command where it has ended.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vpcctl deploy-app vpc1/public                          a web server that says where it is, on port 8080
@@ -31,18 +31,8 @@ const DEFAULT_USER: &str = "nobody";
   vpcctl deploy-app vpc1/public -- python3 -m http.server 8080
   vpcctl deploy-app --vpc vpc1 --subnet public --port 8080")]
 pub struct DeployApp {
-    /// The instance; a subnet stands for its first
-    #[arg(value_name = "VPC/SUBNET[/INSTANCE]", num_args = 0..=3)]
-    path: Vec<String>,
-    /// The VPC
-    #[arg(long, value_name = "VPC")]
-    vpc: Option<VpcName>,
-    /// The subnet
-    #[arg(long, value_name = "SUBNET")]
-    subnet: Option<Name>,
-    /// The instance [default: the subnet's first]
-    #[arg(long, value_name = "INSTANCE")]
-    instance: Option<Name>,
+    #[command(flatten)]
+    instance: InstancePath,
     /// The TCP port that it listens on
     #[arg(short, long, value_name = "PORT", default_value = "8080")]
     port: Port,
@@ -62,8 +52,7 @@ pub struct DeployApp {
 
 impl DeployApp {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
-        let flags = PathFlags { vpc: self.vpc.clone(), subnet: self.subnet.clone(), instance: self.instance.clone() };
-        let target = flags.target(&self.path)?;
+        let target = self.instance.target()?;
         let user = self.user.clone().map_or_else(|| DEFAULT_USER.parse(), Ok)?;
         confine::user(&user)?;
         let app = App { command: self.command.clone(), user, directory: self.directory()?, wait: self.wait };

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 
-use crate::commands::args::PathFlags;
+use crate::commands::args::InstancePath;
 use crate::error::{Failure, Result};
 use crate::host::run;
 use crate::model::app::Port;
@@ -23,11 +23,8 @@ use crate::ui;
   vpcctl logs vpc1/public
   vpcctl logs vpc1/public --port 8080 --follow")]
 pub struct Logs {
-    /// The instance; a subnet stands for its first
-    #[arg(value_name = "VPC/SUBNET[/INSTANCE]", num_args = 0..=3)]
-    path: Vec<String>,
     #[command(flatten)]
-    flags: PathFlags,
+    instance: InstancePath,
     /// The app's port, where the instance has several apps
     #[arg(short, long, value_name = "PORT")]
     port: Option<Port>,
@@ -41,7 +38,7 @@ pub struct Logs {
 
 impl Logs {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
-        let target = self.flags.target(&self.path)?;
+        let target = self.instance.target()?;
         let app = self.choose(&session.read()?, &target)?;
         let path = session.store.apps().log_path(&app.id());
         if let Err(error) = std::fs::File::open(&path) {

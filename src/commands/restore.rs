@@ -7,7 +7,8 @@ use crate::session::Session;
 
 /// Make again what the kernel lacks
 ///
-/// As after a reboot: everything that the state file says, VPCs, rules and apps. It is what the systemd unit runs at boot. What is as it should be is left alone, so that it may be run at any time.
+/// As after a reboot: everything that the state file says, VPCs, rules and apps. It is what the systemd unit runs at boot. What
+/// is as it should be is left alone, so that it may be run at any time.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vpcctl restore\n  vpcctl --dry-run restore       what it would do, as a script")]
 pub struct Restore {}

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::commands::args::{IfExists, PathFlags, report};
+use crate::commands::args::{IfExists, InstancePath, report};
 use crate::model::app::Port;
 use crate::model::edit::stop_app;
 use crate::plan::launch;
@@ -17,11 +17,8 @@ use crate::session::Session;
   vpcctl stop-app vpc1/public                all apps of the subnet's first instance
   vpcctl stop-app vpc1/public --port 8080    this one")]
 pub struct StopApp {
-    /// The instance; a subnet stands for its first
-    #[arg(value_name = "VPC/SUBNET[/INSTANCE]", num_args = 0..=3)]
-    path: Vec<String>,
     #[command(flatten)]
-    flags: PathFlags,
+    instance: InstancePath,
     /// The app on this port [default: all of them]
     #[arg(short, long, value_name = "PORT")]
     port: Option<Port>,
@@ -31,7 +28,7 @@ pub struct StopApp {
 
 impl StopApp {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
-        let target = self.flags.target(&self.path)?;
+        let target = self.instance.target()?;
         let result = session.change(&Subject::Nothing, |state| stop_app(state, &target, self.port));
         let Some(outcome) = self.if_exists.allow(session, result)? else {
             return Ok(());

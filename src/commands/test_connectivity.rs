@@ -21,7 +21,8 @@ const PATIENCE_IN_MATRIX: Duration = Duration::from_millis(300);
 
 /// Say who reaches whom, by sending packets
 ///
-/// From an instance to another one, an address, the internet or the host. The exit code is 0 if it is reached and 1 if it isn't. With --all it is a report on all instances, and the exit code is 0 whatever it says.
+/// From an instance to another one, an address, the internet or the host. The exit code is 0 if it is reached and 1 if it
+/// isn't. With --all it is a report on all instances, and the exit code is 0 whatever it says.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vpcctl test-connectivity vpc1/public vpc1/private

@@ -22,6 +22,9 @@ const PACE: Duration = Duration::from_millis(5);
 /// How long a stream that sends every 10 ms has to stay without an answer to count as cut.
 const SILENCE: Duration = Duration::from_millis(300);
 
+/// How long it has to be without an answer before that is measured: five of its questions.
+const SETTLING: Duration = Duration::from_millis(50);
+
 /// How much of a command's output a failing test shows.
 const SHOWN_LINES: usize = 60;
 
@@ -276,17 +279,33 @@ impl Sandbox {
         self.wait_for_file(&format!("{name}.out"), |out| answers(out) > before + 3);
     }
 
-    /// Fails the test if answers still come to a stream, in a time in which dozens would. One that had arrived before the cut may
-    /// be written down after it.
+    /// Fails the test if answers still come to a stream, in a time in which dozens would.
     #[track_caller]
     pub fn assert_silent(&mut self, name: &str) {
-        let before = self.answers(name);
+        let before = self.settled_answers(name);
         let sent = Instant::now();
         while sent.elapsed() < SILENCE {
             std::thread::sleep(PACE);
         }
         let after = self.answers(name);
-        self.assert(after <= before + 1, &format!("`{name}` still flows: {before} answers, then {after}"));
+        self.assert(before == after, &format!("`{name}` still flows: {before} answers, then {after}"));
+    }
+
+    /// How many answers a stream has had, once none has come for a few times the stream's pace: one that arrived before a cut
+    /// may be written down after it. A stream that goes on has no such moment, and fails the test.
+    #[track_caller]
+    fn settled_answers(&mut self, name: &str) -> usize {
+        let deadline = Instant::now() + SILENCE;
+        let (mut count, mut since) = (self.answers(name), Instant::now());
+        while since.elapsed() < SETTLING {
+            self.assert(Instant::now() < deadline, &format!("`{name}` still flows: {count} answers"));
+            std::thread::sleep(PACE);
+            let now = self.answers(name);
+            if now != count {
+                (count, since) = (now, Instant::now());
+            }
+        }
+        count
     }
 
     /// Runs the helper in a namespace to its end, and returns what it prints.
