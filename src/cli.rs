@@ -145,6 +145,8 @@ pub enum Command {
     ListApps(commands::list_apps::ListApps),
     Logs(commands::logs::Logs),
     StopApp(commands::stop_app::StopApp),
+    Check(commands::check::Check),
+    Repair(commands::repair::Repair),
     Restore(commands::restore::Restore),
     #[command(hide = true)]
     RunApp(commands::run_app::RunApp),

@@ -99,7 +99,7 @@ impl Kind {
             Kind::Drift => (
                 "drift",
                 "the kernel doesn't have what the state says",
-                "`vpcctl inspect` names it; repeating the command that made it mends it",
+                "`vpcctl check` names what differs, `vpcctl repair` mends it",
             ),
             Kind::Interrupted => (
                 "interrupted",

@@ -1,6 +1,8 @@
 //! The only choreography: lock and load, edit, plan, show or apply, commit. Every command that changes something is an edit
 //! handed to [`Session::change`].
 
+mod repair;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +20,8 @@ use crate::plan::subject::Subject;
 use crate::plan::{self, Plan, Split, claims, script, topology};
 use crate::store::{self, Lock, Store};
 use crate::ui::Ui;
+
+pub use repair::{Comparison, Repair, Unfinished};
 
 /// How often the kernel is looked at anew before what it refuses is an error.
 const CONVERGE_ATTEMPTS: usize = 4;
@@ -93,12 +97,7 @@ impl Session<'_> {
         if self.dry_run {
             return self.show(subject, edit);
         }
-        privilege::check()?;
-        privilege::check_place(&self.store.load()?)?;
-        TOOLS.iter().try_for_each(|program| run::find(program.as_str()).map(|_| ()))?;
-        self.store.prepare()?;
-        self.ui.log_to(&self.store.log_path());
-        let lock = self.store.lock(self.lock_timeout, || self.ui.note("waiting for another vpcctl to finish"))?;
+        let lock = self.enter()?;
         let old = self.recovered(&lock)?;
         let mut new = old.clone();
         edit(&mut new)?;
@@ -108,6 +107,16 @@ impl Session<'_> {
             return Err(Failure::new(Kind::Interrupted, "interrupted").hint(hint));
         }
         Ok(Outcome { old, new, mended, dry_run: false })
+    }
+
+    /// What has to be so before anything changes, and the lock.
+    fn enter(&self) -> Result<Lock> {
+        privilege::check()?;
+        privilege::check_place(&self.store.load()?)?;
+        TOOLS.iter().try_for_each(|program| run::find(program.as_str()).map(|_| ()))?;
+        self.store.prepare()?;
+        self.ui.log_to(&self.store.log_path());
+        self.store.lock(self.lock_timeout, || self.ui.note("waiting for another vpcctl to finish"))
     }
 
     /// The dry run: the plan as a script on stdout.
@@ -125,9 +134,13 @@ impl Session<'_> {
         } else {
             self.checked_plan(&old, &new)?.plan
         };
-        let dir = (self.store.dir() != Path::new(store::DEFAULT_DIR)).then(|| self.store.dir());
-        self.ui.data(&script::script(&plan, dir))?;
+        self.script(&plan)?;
         Ok(Outcome { old, new, mended: 0, dry_run: true })
+    }
+
+    fn script(&self, plan: &Plan) -> Result<()> {
+        let dir = (self.store.dir() != Path::new(store::DEFAULT_DIR)).then(|| self.store.dir());
+        self.ui.data(&script::script(plan, dir))
     }
 
     /// From one state to the next: the intent, the kernel, the commit.

@@ -91,11 +91,16 @@ impl Ui {
 
     /// Says what came of a change; for programs that is data.
     pub fn change(&self, changed: bool, mended: usize, message: &str) -> anyhow::Result<()> {
+        self.outcome(&Change { version: VERSION, changed, mended, message }, message)
+    }
+
+    /// Says in words what was done; for programs there is more to it.
+    pub fn outcome<T: Serialize>(&self, outcome: &T, message: &str) -> anyhow::Result<()> {
         if self.format == Format::Table {
             self.done(message);
             return Ok(());
         }
-        self.value(&Change { version: VERSION, changed, mended, message }, |_| String::new())
+        self.value(outcome, |_| String::new())
     }
 
     /// Says what was done.

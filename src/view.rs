@@ -1,6 +1,7 @@
 //! What `list` and `inspect` print: values with a versioned schema for programs, tables for people.
 
 pub mod apps;
+pub mod drift;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -190,7 +191,7 @@ fn compare(ops: &[Op], observed: &Observed) -> BTreeMap<Owner, Kernel> {
         let how = match op.holding(observed) {
             Holding::Held => continue,
             Holding::Absent => "is missing",
-            Holding::Differs | Holding::Misplaced(_) => "is not as it should be",
+            Holding::Differs(_) | Holding::Misplaced(_) => "is not as it should be",
             Holding::Unmarked | Holding::Foreign => "is not vpcctl's",
         };
         entry.wrong.push(format!("{} {how}", op.identity()));
@@ -346,7 +347,7 @@ fn wrong_text(inspection: &Inspection) -> String {
         return String::new();
     }
     let lines: String = wrong.iter().map(|line| format!("  {line}\n")).collect();
-    format!("Not as it should be in the kernel; `vpcctl restore` mends it:\n{lines}")
+    format!("Not as it should be in the kernel; `vpcctl repair` mends it:\n{lines}")
 }
 
 fn or_dash(text: String) -> String {

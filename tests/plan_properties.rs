@@ -28,10 +28,12 @@ use vpcctl::model::check;
 use vpcctl::model::kernel_names::Device;
 use vpcctl::model::state::State;
 use vpcctl::plan::batch::{self, Program, Step};
+use vpcctl::plan::drift::Survey;
 use vpcctl::plan::holds::Holding;
 use vpcctl::plan::op::{Object, Op};
 use vpcctl::plan::reconcile::Unmarked;
-use vpcctl::plan::{self, Plan, affected_ops, between, reconcile, topology};
+use vpcctl::plan::subject::Subject;
+use vpcctl::plan::{self, Plan, affected_ops, between, reconcile, surplus, topology};
 
 use host::{Foreign, hosts};
 use kernel::{Fuse, Kernel};
@@ -144,6 +146,33 @@ fn heals(state: &State, mut kernel: Kernel, picks: &[usize]) -> TestCaseResult {
     let again = reconcile::plan(&ops, &[], &kernel.observe(&ops), Unmarked::Theirs);
     prop_assert!(again.is_empty(), "{done:?}: {:?}", again.make.iter().map(Op::identity).collect::<Vec<_>>());
     prop_assert!(kernel.our_jumps_come_first(), "{done:?}");
+    kernel.forget_foreign_accepts();
+    assert_same(&kernel, &whole)
+}
+
+/// All that the kernel has of a state's objects, and in its routers.
+fn survey<'a>(kernel: &Kernel, state: &'a State) -> Survey<'a> {
+    let ops = topology::ops(state);
+    let routers = surplus::routers(state, &ops).into_keys();
+    let observed = kernel.survey(&ops, routers);
+    Survey { state, subject: &Subject::Everything, ops, observed }
+}
+
+/// Things are bent and things are put into routers; what differs is named, one repair mends it, and then nothing differs.
+fn is_repaired(state: &State, mut kernel: Kernel, picks: &[usize]) -> TestCaseResult {
+    let whole = kernel.clone();
+    prop_assert_eq!(survey(&kernel, state).differences(), vec![]);
+    let bend = |kernel: &mut Kernel, pick: usize| {
+        if pick % 2 == 0 { kernel.intrude(pick / 2) } else { kernel.meddle(pick / 2) }
+    };
+    let done: Vec<String> = picks.iter().filter_map(|&pick| bend(&mut kernel, pick)).collect();
+    let found = survey(&kernel, state);
+    prop_assert!(done.is_empty() || kernel == whole || !found.differences().is_empty(), "{:?}", done);
+    let repaired = kernel.apply(&found.mending(false), &mut Fuse::never());
+    prop_assert!(repaired.is_ok(), "{:?}: {:?}", done, repaired);
+    let again = survey(&kernel, state);
+    prop_assert_eq!(again.differences(), vec![], "{:?}", done);
+    prop_assert!(again.mending(false).is_empty(), "{:?}", done);
     kernel.forget_foreign_accepts();
     assert_same(&kernel, &whole)
 }
@@ -269,6 +298,14 @@ proptest! {
     ) {
         let state = last(states(&edits, &host));
         heals(&state, built(&state, &host), &picks)?;
+    }
+
+    #[test]
+    fn what_differs_is_named_and_one_repair_mends_it(
+        edits in edits(25), host in hosts(), picks in prop::collection::vec(0usize..20_000, 1..4),
+    ) {
+        let state = last(states(&edits, &host));
+        is_repaired(&state, built(&state, &host), &picks)?;
     }
 
     #[test]

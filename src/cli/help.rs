@@ -37,7 +37,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("See it", &["list", "inspect vpc1", "test-connectivity vpc1/web vpc1/db"]),
-    ("Look after it", &["doctor", "restore"]),
+    ("Look after it", &["doctor", "check", "repair", "restore"]),
     ("Take it down", &["delete-instance vpc1/web/two", "delete-subnet vpc1/web", "delete-vpc vpc1", "cleanup-all"]),
 ];
 

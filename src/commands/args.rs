@@ -7,8 +7,9 @@ use crate::model::cidr::Cidr;
 use crate::model::edit::DEFAULT_POOL;
 use crate::model::kernel_names;
 use crate::model::name::{Name, VpcName};
-use crate::model::owner::Target;
+use crate::model::owner::{Owner, Target};
 use crate::model::state::State;
+use crate::plan::subject::Subject;
 use crate::session::{Outcome, Session};
 
 /// The value that was given, by place or by flag.
@@ -154,6 +155,26 @@ pub fn instance_of(target: &Target) -> Result<(VpcName, Name, Name)> {
         (Some(subnet), Some(instance)) => Ok((target.vpc.clone(), subnet.clone(), instance.clone())),
         _ => Err(Failure::usage(format!("`{target}` is not the path of an instance"))
             .hint("write it as vpc/subnet/instance; a subnet's first instance comes and goes with the subnet")),
+    }
+}
+
+/// The VPCs that a comparison is about.
+#[derive(Debug, Args)]
+pub struct VpcNames {
+    /// The VPCs, with all that is in them [default: all, and the host's part]
+    #[arg(value_name = "VPC")]
+    vpcs: Vec<VpcName>,
+}
+
+impl VpcNames {
+    /// Whose objects are compared.
+    pub fn subject(&self, session: &Session<'_>) -> Result<Subject> {
+        if self.vpcs.is_empty() {
+            return Ok(Subject::Everything);
+        }
+        let state = session.read()?;
+        self.vpcs.iter().try_for_each(|vpc| state.vpc(vpc).map(|_| ()))?;
+        Ok(Subject::Of(self.vpcs.iter().cloned().map(Owner::Vpc).collect()))
     }
 }
 

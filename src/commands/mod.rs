@@ -6,6 +6,7 @@ pub mod allow_cidr;
 pub mod always_so;
 pub mod apply_policy;
 pub mod args;
+pub mod check;
 pub mod cleanup_all;
 pub mod create_vpc;
 pub mod delete_instance;
@@ -23,6 +24,7 @@ pub mod list_apps;
 pub mod logs;
 pub mod peer;
 pub mod remove_policy;
+pub mod repair;
 pub mod restore;
 pub mod run_app;
 pub mod sandbox;
@@ -59,6 +61,8 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<u8> {
         Command::ListApps(args) => args.run(session)?,
         Command::Logs(args) => args.run(session)?,
         Command::StopApp(args) => args.run(session)?,
+        Command::Check(args) => args.run(session)?,
+        Command::Repair(args) => args.run(session)?,
         Command::Restore(args) => args.run(session)?,
         Command::RunApp(args) => args.start(session)?,
         Command::SuperviseApp(args) => args.supervise(session)?,

@@ -9,6 +9,7 @@ use crate::app::record::Apps;
 use crate::host::run;
 use crate::host::{StepError, files, namespace, pool};
 use crate::model::app::App;
+use crate::model::kernel_names::Netns;
 use crate::model::owner::Owner;
 use crate::plan::batch::{Call, InputLine, Program};
 use crate::plan::launch::AppId;
@@ -23,8 +24,49 @@ const DUMP_ATTEMPTS: usize = 8;
 /// What the kernel has of all that the ops are about.
 pub fn observe<'a>(ops: impl IntoIterator<Item = &'a Op>, apps: &Apps) -> Result<Observed, StepError> {
     let ops: Vec<&Op> = ops.into_iter().collect();
-    let (configured, apps) = besides_namespaces(&ops, apps);
-    let asked = questions(ops);
+    let asked = questions(ops.iter().copied());
+    answers(&ops, asked, apps)
+}
+
+/// What the kernel has of all that the ops are about, and all else that is in these routers; with `whole`, where the ops are those of
+/// everything, also what the host has by our mark.
+pub fn survey(
+    ops: &[Op],
+    routers: impl Iterator<Item = Netns>,
+    whole: bool,
+    apps: &Apps,
+) -> Result<Observed, StepError> {
+    let mut asked = questions(ops);
+    for router in routers {
+        asked.entry(Place::Netns(router)).or_default().add(Questions::whole());
+    }
+    let mut others = BTreeMap::new();
+    if whole {
+        let host = asked.entry(Place::Host).or_default();
+        // Rules that can't be read are nobody's of ours where none of ours should be among them.
+        let rules = host.rules || rules(&Place::Host).is_ok();
+        host.add(Questions { ip: true, rules, ..Questions::default() });
+        others = strangers(&asked.keys().filter_map(Place::netns).cloned().collect());
+    }
+    let ops: Vec<&Op> = ops.iter().collect();
+    Ok(Observed { strangers: others, ..answers(&ops, asked, apps)? })
+}
+
+/// The namespaces that aren't among these, with the aliases of their `lo`.
+fn strangers(known: &BTreeSet<Netns>) -> BTreeMap<Netns, String> {
+    let alias = |netns: &Netns| {
+        let place = Place::Netns(netns.clone());
+        let call = Call::plain(place.clone(), Program::Ip, &["-j", "link", "show", "dev", "lo"]);
+        let text = namespace::within(&place, || dump(&call)).ok()?.ok()?;
+        let links: serde_json::Value = serde_json::from_str(&text).ok()?;
+        Some(links[0]["ifalias"].as_str().unwrap_or_default().to_owned())
+    };
+    let others = namespace::names().into_iter().filter(|netns| !known.contains(netns));
+    others.filter_map(|netns| alias(&netns).map(|alias| (netns, alias))).collect()
+}
+
+fn answers(ops: &[&Op], asked: BTreeMap<Place, Questions>, apps: &Apps) -> Result<Observed, StepError> {
+    let (configured, apps) = besides_namespaces(ops, apps);
     let stale = asked.keys().filter_map(|place| place.netns()).filter(|netns| namespace::is_stale(netns));
     let stale = stale.cloned().collect();
     let places = asked.len();
@@ -46,7 +88,7 @@ pub fn observe<'a>(ops: impl IntoIterator<Item = &'a Op>, apps: &Apps) -> Result
     };
     pool::run(pool::size(places), &work);
     let places = seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)?;
-    Ok(Observed { places, stale, files: configured, apps })
+    Ok(Observed { places, stale, strangers: BTreeMap::new(), files: configured, apps })
 }
 
 /// What namespaces leave behind on the host: files of configuration, and records of apps.

@@ -1,5 +1,6 @@
 //! Entering network namespaces, in a thread of its own: the process itself never leaves the host's.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -46,6 +47,12 @@ pub fn dead_files() -> Vec<String> {
     let mut names: Vec<String> = dead.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
+}
+
+/// The names in [`NETNS_DIR`] that could be ours, be they namespaces or not.
+pub fn names() -> BTreeSet<Netns> {
+    let entries = std::fs::read_dir(NETNS_DIR).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// Does the host have an interface of this name?

@@ -103,9 +103,12 @@ pub fn bridge(vpc: &VpcName) -> Device {
     Device::new(format!("br-{vpc}"))
 }
 
+/// How the host's end of every uplink is called.
+pub const UPLINK_PREFIX: &str = "vpc-";
+
 /// The host's end of a VPC's uplink.
 pub fn uplink_on_host(vpc: &VpcName) -> Device {
-    Device::new(format!("vpc-{vpc}"))
+    Device::new(format!("{UPLINK_PREFIX}{vpc}"))
 }
 
 /// The router's end of its uplink.

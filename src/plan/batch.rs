@@ -348,7 +348,7 @@ impl Firewall {
     /// Where it stands within its table: chains before the rules that name them.
     fn rank(&self) -> u8 {
         match self {
-            Firewall::DropPolicy(_) => 0,
+            Firewall::DropPolicy(_) | Firewall::Empty(_) => 0,
             Firewall::Declare(_) => 1,
             Firewall::Append(..) => 2,
             Firewall::Unhook(..) => 3,
@@ -366,6 +366,7 @@ impl Firewall {
             Firewall::Append(chain, spec) => format!("-A {chain} {spec}"),
             Firewall::Hook(from, to) => format!("-I {from} 1 -j {to}"),
             Firewall::Unhook(from, to) => format!("-D {from} -j {to}"),
+            Firewall::Empty(chain) => format!("-F {chain}"),
             Firewall::Flush(chain) => format!("-F {chain}"),
             Firewall::Delete(chain) => format!("-X {chain}"),
         }

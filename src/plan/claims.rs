@@ -125,6 +125,13 @@ pub fn theirs<'a>(ops: &'a [Op], observed: &Observed) -> Vec<&'a Op> {
     ops.iter().filter(|op| is_theirs(op, observed, Unmarked::Theirs)).collect()
 }
 
+/// The ops without those whose name something else has, and without what is in it or on it.
+pub fn without_theirs(ops: Vec<Op>, observed: &Observed) -> Vec<Op> {
+    let theirs: Vec<Op> = theirs(&ops, observed).into_iter().cloned().collect();
+    let off_limits = crate::plan::Removed::new(&theirs);
+    ops.into_iter().filter(|op| !theirs.contains(op) && !off_limits.takes(op)).collect()
+}
+
 /// The ops without the one whose line failed because its name was taken, and without what is in it or on it.
 pub fn without_taken(ops: Vec<Op>, failed_line: Option<&str>) -> Vec<Op> {
     let Some(line) = failed_line else {

@@ -128,6 +128,8 @@ pub enum Firewall {
     Hook(&'static str, String),
     /// The end of such a jump.
     Unhook(&'static str, String),
+    /// A built-in chain is emptied, before anything is put into it.
+    Empty(&'static str),
     /// The chain is emptied.
     Flush(String),
     /// The empty chain is deleted.

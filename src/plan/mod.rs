@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod claims;
+pub mod drift;
 pub mod firewall;
 pub mod holds;
 pub mod launch;
@@ -15,7 +16,9 @@ pub mod reconcile;
 pub mod resolver;
 pub mod rule;
 pub mod script;
+pub mod stray;
 pub mod subject;
+pub mod surplus;
 pub mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +47,12 @@ impl Plan {
     /// Nothing to do?
     pub fn is_empty(&self) -> bool {
         self.clear.is_empty() && self.make.is_empty() && self.unmake.is_empty()
+    }
+
+    /// How many objects it is about: what is unmade to be made anew counts once.
+    pub fn objects(&self) -> usize {
+        let all = self.clear.iter().chain(&self.make).chain(&self.unmake);
+        all.map(Op::identity).collect::<BTreeSet<String>>().len()
     }
 
     /// Only removals: cut off half-way, this is finished and not undone.

@@ -28,6 +28,8 @@ pub struct Observed {
     pub stale: BTreeSet<Netns>,
     /// The files of configuration that were read, by path; a missing one is missing here.
     pub files: BTreeMap<PathBuf, String>,
+    /// The namespaces that the state doesn't know, with the aliases of their `lo`, which hold our mark where they are ours.
+    pub strangers: BTreeMap<Netns, String>,
     /// The apps that there are records of; nothing for one that has ended.
     pub apps: BTreeMap<AppId, Option<App>>,
 }
@@ -104,6 +106,13 @@ pub struct SeenRoute {
     pub metric: Option<u32>,
 }
 
+impl SeenRoute {
+    /// Is it in the main table?
+    pub fn is_main(&self) -> bool {
+        matches!(self.table.as_deref(), None | Some("main"))
+    }
+}
+
 /// A routing rule.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct SeenRule {
@@ -149,6 +158,22 @@ pub struct Questions {
     pub rules: bool,
     /// The settings to read.
     pub sysctls: BTreeSet<String>,
+}
+
+impl Questions {
+    /// All that can be asked, but for settings.
+    pub fn whole() -> Self {
+        Questions { ip: true, fdb: true, sets: true, rules: true, sysctls: BTreeSet::new() }
+    }
+
+    /// Asks what `other` asks, too.
+    pub fn add(&mut self, other: Questions) {
+        self.ip |= other.ip;
+        self.fdb |= other.fdb;
+        self.sets |= other.sets;
+        self.rules |= other.rules;
+        self.sysctls.extend(other.sysctls);
+    }
 }
 
 /// What to ask, by place, to compare these ops.

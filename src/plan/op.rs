@@ -10,6 +10,7 @@ use crate::plan::launch::Launch;
 use crate::plan::line::{Change, ConfigFile, Firewall, Leftover, Line, Place, Setting};
 use crate::plan::resolver;
 use crate::plan::rule::{MARK, Rule, Set, Table};
+use crate::plan::stray::{Stray, Tuning};
 
 /// The routing protocol number that marks a route on the host as vpcctl's: `v` in ASCII, free in `/etc/iproute2/rt_protos`.
 pub const ROUTE_PROTOCOL: u8 = 118;
@@ -110,10 +111,14 @@ pub enum Object {
     Group { device: Device, group: u32 },
     /// An interface that is up.
     Up { place: Place, device: Device },
+    /// What a link that is there has to become.
+    Tuned { place: Place, device: Device, tuning: Tuning },
     /// The name servers of a namespace, as `ip netns exec` provides them.
     Resolver { netns: Netns, servers: Vec<Ipv4Addr> },
     /// A program that runs in an instance.
     App(Launch),
+    /// What nobody of ours put into a router: it is only ever unmade.
+    Stray { place: Place, stray: Stray },
 }
 
 /// One end of a veth pair.
@@ -190,6 +195,9 @@ impl Op {
             Object::HostRule(table) => format!("rule for routing table {} in host", table.number()),
             Object::Group { device, .. } => format!("group of {device} in host"),
             Object::Up { place, device } => format!("link state of {device} in {place}"),
+            Object::Tuned { place, device, tuning: Tuning::Mtu(_) } => format!("MTU of {device} in {place}"),
+            Object::Tuned { place, device, tuning: Tuning::Mac(_) } => format!("MAC address of {device} in {place}"),
+            Object::Stray { place, stray } => format!("{stray} in {place}"),
             Object::Resolver { netns, .. } => format!("name servers of {netns}"),
             Object::App(launch) => format!("app on port {} in {}", launch.port, launch.netns()),
         }
@@ -214,6 +222,8 @@ impl Op {
             | Object::Jump { place, .. }
             | Object::Address { place, .. }
             | Object::Route { place, .. }
+            | Object::Tuned { place, .. }
+            | Object::Stray { place, .. }
             | Object::Up { place, .. } => place.clone(),
             Object::Leftover(_) | Object::HostRule(_) | Object::Group { .. } => Place::Host,
         }
@@ -228,6 +238,7 @@ impl Op {
             | Object::Neighbour { device, .. }
             | Object::Route { via: Via::Gateway { device, .. } | Via::Link { device, .. }, .. }
             | Object::Group { device, .. }
+            | Object::Tuned { device, .. }
             | Object::Up { device, .. } => Some(device),
             Object::Sysctl(sysctl) => sysctl.device.as_ref(),
             _ => None,
@@ -289,7 +300,10 @@ impl Op {
             Object::DropPolicy { netns, chain } => {
                 vec![inside(netns, Change::Rules(Table::Filter, Firewall::DropPolicy(chain)))]
             }
-            Object::Leftover(_) => vec![],
+            Object::Tuned { place, device, tuning } => {
+                vec![line(place, Change::Ip(format!("link set dev {device} {tuning}")))]
+            }
+            Object::Leftover(_) | Object::Stray { .. } => vec![],
             Object::Port { netns, device, bridge } => {
                 let guard = "isolated on locked on learning off flood off mcast_flood off bcast_flood off";
                 let lines = [
@@ -371,7 +385,8 @@ impl Op {
                 vec![line(&Place::Host, Change::File(ConfigFile { path: resolver::path(netns), text: None }))]
             }
             Object::App(launch) => vec![line(&Place::Host, Change::Stop(launch.id()))],
-            Object::DropPolicy { .. } | Object::Group { .. } => vec![],
+            Object::Stray { place, stray } => stray.unmake().into_iter().map(|change| line(place, change)).collect(),
+            Object::DropPolicy { .. } | Object::Group { .. } | Object::Tuned { .. } => vec![],
         }
     }
 
@@ -428,6 +443,11 @@ impl Via {
     /// The table that such a route is in on the host.
     pub fn host_table(&self) -> HostTable {
         if *self == Via::Prohibited { HostTable::Forwarded } else { HostTable::Own }
+    }
+
+    /// Its metric, where it isn't the usual one.
+    pub fn metric(&self) -> Option<u32> {
+        (*self == Via::Unreachable).then_some(UNREACHABLE_METRIC)
     }
 
     /// The route as `ip route` takes it.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::plan::holds::Holding;
 use crate::plan::observed::Observed;
-use crate::plan::op::{Object, Op};
+use crate::plan::op::{End, Object, Op};
+use crate::plan::stray::Stray;
 use crate::plan::{Plan, Removed};
 
 /// Whose is what has our name but no mark?
@@ -27,14 +28,31 @@ pub fn plan(wanted: &[Op], unwanted: &[Op], observed: &Observed, unmarked: Unmar
     let kept: BTreeSet<String> = wanted.iter().map(Op::identity).collect();
     let gone = unwanted.iter().rev().filter(|op| !kept.contains(&op.identity()));
     let is_there = |op: &&Op| op.holding(observed) != Holding::Absent;
-    let unmake = gone.filter(may_touch).filter(is_there).cloned().collect();
+    let unmake = gone.filter(may_touch).filter(is_there).map(|op| within_reach(op, observed)).collect();
 
     let in_the_way = |op: &&Op| stands_in_the_way(op, observed);
     let clear: Vec<Op> = wanted.iter().rev().filter(may_touch).filter(in_the_way).cloned().collect();
     let cleared = Removed::new(&clear);
     let to_make = |op: &&Op| op.holding(observed) != Holding::Held || cleared.takes(op);
-    let make = wanted.iter().filter(may_touch).filter(to_make).map(|op| replacing(op, observed)).collect();
-    Plan { clear, make, unmake }
+    let make = wanted.iter().filter(may_touch).filter(to_make);
+    let make = make.flat_map(|op| if cleared.takes(op) { vec![op.clone()] } else { mending(op, observed) }).collect();
+    Plan { clear: clear.iter().map(|op| within_reach(op, observed)).collect(), make, unmake }
+}
+
+/// The op; but of a cable whose one end is in a namespace that has lost its name, and lives on in its processes, the other end.
+fn within_reach(op: &Op, observed: &Observed) -> Op {
+    let Object::Cable { ends, .. } = &op.object else {
+        return op.clone();
+    };
+    let has_end =
+        |end: &&End| observed.places.get(&end.place).is_some_and(|seen| seen.links.contains_key(end.device.as_str()));
+    match ends.iter().filter(has_end).collect::<Vec<_>>()[..] {
+        [end] => {
+            let stray = Stray::Link(end.device.to_string());
+            Op::new(&op.owner, Object::Stray { place: end.place.clone(), stray })
+        }
+        _ => op.clone(),
+    }
 }
 
 /// Is it there, but somebody else's?
@@ -50,16 +68,20 @@ pub fn is_theirs(op: &Op, observed: &Observed, unmarked: Unmarked) -> bool {
 fn stands_in_the_way(op: &Op, observed: &Observed) -> bool {
     match op.holding(observed) {
         Holding::Unmarked => true,
-        Holding::Differs => !op.replaces(),
+        Holding::Differs(_) => !op.replaces() && op.tuning(observed).is_none(),
         Holding::Held | Holding::Absent | Holding::Misplaced(_) | Holding::Foreign => false,
     }
 }
 
-/// The op, with what it has to take away in the same moment.
-fn replacing(op: &Op, observed: &Observed) -> Op {
+/// What makes the op hold: itself, with what it has to take away in the same moment, or what is wrong with it alone.
+fn mending(op: &Op, observed: &Observed) -> Vec<Op> {
+    let holding = op.holding(observed);
+    if let (Holding::Differs(_), Some(tuning)) = (&holding, op.tuning(observed)) {
+        return tuning;
+    }
     let mut op = op.clone();
-    if let (Holding::Misplaced(count), Object::Jump { misplaced, .. }) = (op.holding(observed), &mut op.object) {
+    if let (Holding::Misplaced(count), Object::Jump { misplaced, .. }) = (holding, &mut op.object) {
         *misplaced = count;
     }
-    op
+    vec![op]
 }

@@ -3,6 +3,7 @@
 //! A rule doesn't read back as it was written (`/32` and `-m tcp` appear), so each one bears a mark: a hash of its
 //! own text in its comment. What is in the kernel is compared by these marks, in order, never by text.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::model::hash::stable_hash;
@@ -15,6 +16,8 @@ pub const MARK: &str = "vpcctl:";
 pub enum Table {
     /// Before connection tracking: who may send at all.
     Raw,
+    /// Changes to packets: nothing of ours is in it.
+    Mangle,
     /// Address translation.
     Nat,
     /// Accept, drop, reject.
@@ -28,6 +31,7 @@ impl Table {
     pub fn as_str(self) -> &'static str {
         match self {
             Table::Raw => "raw",
+            Table::Mangle => "mangle",
             Table::Nat => "nat",
             Table::Filter => "filter",
             Table::Security => "security",
@@ -59,6 +63,23 @@ impl Rule {
     /// The mark that its comment bears: eight hexadecimal digits.
     pub fn mark(&self) -> String {
         format!("{:08x}", stable_hash(&[&self.matches, &self.target]) as u32)
+    }
+
+    /// Does a rule as `iptables-save` prints it have the same verdict and name the same addresses? How it writes the rest differs
+    /// from version to version.
+    pub fn says_as_much(&self, text: &str) -> bool {
+        let (before, after) = text.split_once("-m comment --comment \"").unwrap_or((text, ""));
+        let text = format!("{before}{}", after.split_once('"').map_or("", |(_, after)| after));
+        let verdict = |text: &str| {
+            let words: Vec<&str> = text.split(' ').collect();
+            words.windows(2).rev().find(|pair| pair[0] == "-j").map(|pair| pair[1].to_owned())
+        };
+        let is_address = |word: &&str| word.split('.').count() == 4 && word.starts_with(|c: char| c.is_ascii_digit());
+        let addresses = |text: &str| -> BTreeSet<String> {
+            text.split(' ').filter(is_address).map(|word| word.trim_end_matches("/32").to_owned()).collect()
+        };
+        verdict(&text) == verdict(&self.target)
+            && addresses(&text) == addresses(&format!("{} {}", self.matches, self.target))
     }
 
     /// The rule as `iptables` and `iptables-restore` take it, after `-A CHAIN`.

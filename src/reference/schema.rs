@@ -47,6 +47,8 @@ fn output() -> Schema {
         ("inspect", generator.subschema_for::<view::Inspection>()),
         ("test-connectivity", generator.subschema_for::<reachability::Answer>()),
         ("test-connectivity --all", generator.subschema_for::<reachability::Matrix>()),
+        ("check", generator.subschema_for::<view::drift::Check>()),
+        ("repair and restore", generator.subschema_for::<view::drift::Mended<'_>>()),
         ("doctor", generator.subschema_for::<doctor::report::Report>()),
         ("commands that change something", generator.subschema_for::<ui::Change<'_>>()),
         ("errors, on stderr", generator.subschema_for::<ui::Refusal<'_>>()),

@@ -5,16 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use vpcctl::model::app::App;
+use vpcctl::model::kernel_names::Netns;
 use vpcctl::plan::Plan;
 use vpcctl::plan::batch::{self, Call, Program, Step, Steps, Write};
 use vpcctl::plan::launch::{AppId, Launch};
-use vpcctl::plan::line::ConfigFile;
+use vpcctl::plan::line::{ConfigFile, Place};
 use vpcctl::plan::observed::{Observed, Questions, Seen, questions};
 use vpcctl::plan::op::{Object, Op};
 use vpcctl::plan::resolver;
 
 use crate::links::{Links, Mischief};
-use crate::netfilter::{Netfilter, is_unused as netfilter_is_unused};
+use crate::netfilter::{Chain, Netfilter, is_unused as netfilter_is_unused};
 
 /// The name of the place that is no namespace.
 pub const HOST: &str = "host";
@@ -326,7 +327,7 @@ impl Kernel {
         there.then(|| net.settings.get(key).cloned().unwrap_or_else(|| default_value(key).into()))
     }
 
-    /// Without what makes no difference: the order of a set's entries, and in a namespace of ours an unused table or a set that
+    /// Without what makes no difference: the order of a set's entries, and in a namespace of ours an unused table or chain, or a set that
     /// was being filled when it was cut off, and is filled anew next time.
     pub fn comparable(&self) -> Kernel {
         let mut kernel = self.clone();
@@ -334,6 +335,9 @@ impl Kernel {
             net.netfilter.sets.retain(|name, _| place == HOST || !name.ends_with(".new"));
             net.netfilter.sets.values_mut().for_each(|(_, entries)| entries.sort());
             net.netfilter.tables.retain(|_, table| place == HOST || !netfilter_is_unused(table));
+            for table in net.netfilter.tables.values_mut().filter(|_| place != HOST) {
+                table.retain(|_, chain| *chain != Chain::builtin());
+            }
         }
         kernel
     }
@@ -353,8 +357,20 @@ impl Kernel {
 
     /// Answers what has to be asked to compare these ops, and no more.
     pub fn observe(&self, ops: &[Op]) -> Observed {
-        let asked = questions(ops).into_iter();
-        let seen = asked.filter_map(|(place, questions)| {
+        self.answer(ops, questions(ops))
+    }
+
+    /// The same, and all that is in these routers and on the host.
+    pub fn survey(&self, ops: &[Op], routers: impl Iterator<Item = Netns>) -> Observed {
+        let mut asked = questions(ops);
+        for place in routers.map(Place::Netns).chain([Place::Host]) {
+            asked.entry(place).or_default().add(Questions::whole());
+        }
+        self.answer(ops, asked)
+    }
+
+    fn answer(&self, ops: &[Op], asked: BTreeMap<Place, Questions>) -> Observed {
+        let seen = asked.into_iter().filter_map(|(place, questions)| {
             let seen = self.look(&place.to_string(), &questions)?;
             Some((place, seen))
         });
@@ -374,7 +390,7 @@ impl Kernel {
             _ => None,
         });
         let apps = ids.filter_map(|id| Some((id.clone(), self.apps.get(&id)?.clone()))).collect();
-        Observed { places, stale, files, apps }
+        Observed { places, stale, strangers: BTreeMap::new(), files, apps }
     }
 
     fn look(&self, place: &str, questions: &Questions) -> Option<Seen> {
@@ -419,6 +435,14 @@ impl Kernel {
             choices.extend(whole.into_iter().filter(|_| is_ours));
         }
         choices
+    }
+
+    /// Puts something into a router that no state has, chosen by `pick`; says what.
+    pub fn intrude(&mut self, pick: usize) -> Option<String> {
+        let choices: Vec<(String, Mischief)> =
+            self.places.iter().flat_map(|(place, net)| intrusions(net).map(|found| (place.clone(), found))).collect();
+        let (place, intrusion) = choices.get(pick % choices.len().max(1))?.clone();
+        self.commit(&place, &intrusion).is_ok().then(|| format!("{place}: {intrusion:?}"))
     }
 
     /// Wherever a built-in chain jumps to one of ours, that is its first rule, and the only such one.
@@ -470,6 +494,35 @@ impl Kernel {
             }
         }
     }
+}
+
+/// What could be put into a place, if it is a router.
+fn intrusions(net: &Net) -> impl Iterator<Item = Mischief> {
+    let bridge = net.links.links.iter().find(|(_, link)| link.kind == "bridge").map(|(name, _)| name.clone());
+    let port = net.links.links.iter().find(|(_, link)| link.master.is_some()).map(|(name, _)| name.clone());
+    let set = net.netfilter.sets.keys().find(|name| name.starts_with("vpcctl-")).cloned();
+    let of_bridge = bridge.into_iter().flat_map(|bridge| {
+        let rules = |table: &str, line: &str| Mischief::Rules(table.into(), vec![line.into()]);
+        [
+            Mischief::Ip(format!("addr replace 10.250.0.1/24 brd + dev {bridge}")),
+            Mischief::Ip(format!("neigh replace 10.250.0.9 lladdr 02:00:00:00:00:09 dev {bridge} nud permanent")),
+            rules("filter", "-A FORWARD -j ACCEPT"),
+            rules("filter", "-I INPUT 1 -j ACCEPT"),
+            rules("filter", "-A OUTPUT -j DROP"),
+            rules("nat", "-A PREROUTING -j RETURN"),
+            rules("raw", "-I PREROUTING 1 -j ACCEPT"),
+            rules("filter", ":VPCCTL-OLD - [0:0]"),
+            Mischief::Ipset("create vpcctl-odd hash:net -exist".into()),
+        ]
+    });
+    let of_port = port
+        .into_iter()
+        .map(|port| Mischief::Bridge(format!("fdb replace 02:00:00:00:00:09 dev {port} master static")));
+    let of_set = set.into_iter().filter(|set| set.ends_with(".0")).map(|set| {
+        let net = set.trim_start_matches("vpcctl-").to_owned();
+        Mischief::Ipset(format!("add {set} {net},02:00:00:00:00:09"))
+    });
+    of_bridge.chain(of_port).chain(of_set)
 }
 
 impl Net {

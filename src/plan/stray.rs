@@ -1,0 +1,98 @@
+//! What is in the kernel and has no object of the state for a model: what of a link is to be changed, and what strayed into a
+//! router.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use crate::model::cidr::Cidr;
+use crate::model::kernel_names::Device;
+use crate::plan::line::{Change, Firewall};
+use crate::plan::op::route_target;
+use crate::plan::rule::Table;
+
+/// What of a link can be changed while it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tuning {
+    /// Its MTU in bytes.
+    Mtu(u32),
+    /// Its MAC address.
+    Mac(String),
+}
+
+/// What can be in a router and has no object of ours for a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are named for what they are")]
+pub enum Stray {
+    /// A route of the main table.
+    Route(StrayRoute),
+    /// A link that bears our mark and that the state doesn't know.
+    Link(String),
+    /// A routing rule, by its preference.
+    RoutingRule(u32),
+    /// Rules of a built-in chain, besides the jump to a chain of ours. They go all at once, and in the same moment the jump stands
+    /// again.
+    Rules { table: Table, chain: &'static str, jump: Option<String> },
+}
+
+/// A route as `ip` shows it, in so far as it takes that to delete it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StrayRoute {
+    /// `unreachable`, `blackhole`, …; nothing for a plain one.
+    pub kind: Option<&'static str>,
+    /// Where to.
+    pub to: Cidr,
+    /// The next hop.
+    pub gateway: Option<Ipv4Addr>,
+    /// The device, where it is one of ours.
+    pub device: Option<Device>,
+    /// The lower, the sooner it is taken.
+    pub metric: Option<u32>,
+}
+
+impl fmt::Display for Tuning {
+    /// As `ip link set` takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Tuning::Mtu(mtu) => write!(f, "mtu {mtu}"),
+            Tuning::Mac(mac) => write!(f, "address {mac}"),
+        }
+    }
+}
+
+impl Stray {
+    /// What takes it away.
+    pub(super) fn unmake(&self) -> Vec<Change> {
+        match self {
+            Stray::Route(route) => vec![Change::Ip(format!("route del {route}"))],
+            Stray::Link(name) => vec![Change::Ip(format!("link del dev {name}"))],
+            Stray::RoutingRule(preference) => vec![Change::Ip(format!("rule del pref {preference}"))],
+            Stray::Rules { table, chain, jump } => {
+                let hook = jump.iter().map(|to| Firewall::Hook(chain, to.clone()));
+                std::iter::once(Firewall::Empty(chain)).chain(hook).map(|line| Change::Rules(*table, line)).collect()
+            }
+        }
+    }
+}
+
+impl fmt::Display for Stray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stray::Route(route) => write!(f, "route {route}"),
+            Stray::Link(name) => write!(f, "link {name}"),
+            Stray::RoutingRule(preference) => write!(f, "routing rule {preference}"),
+            Stray::Rules { table, chain, .. } => write!(f, "rules of built-in chain {chain} of table {table}"),
+        }
+    }
+}
+
+impl fmt::Display for StrayRoute {
+    /// As `ip route del` takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StrayRoute { kind, to, gateway, device, metric } = self;
+        kind.map_or(Ok(()), |kind| write!(f, "{kind} "))?;
+        f.write_str(&route_target(*to))?;
+        gateway.map_or(Ok(()), |gateway| write!(f, " via {gateway}"))?;
+        device.as_ref().map_or(Ok(()), |device| write!(f, " dev {device}"))?;
+        metric.map_or(Ok(()), |metric| write!(f, " metric {metric}"))
+    }
+}
