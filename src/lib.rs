@@ -24,6 +24,7 @@ pub mod error;
 pub mod host;
 pub mod log;
 pub mod model;
+pub mod own_file;
 pub mod plan;
 pub mod reachability;
 pub mod reference;

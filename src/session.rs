@@ -16,7 +16,7 @@ use crate::plan::op::Op;
 use crate::plan::reconcile::{self, Unmarked};
 use crate::plan::subject::Subject;
 use crate::plan::{self, Plan, Split, claims, script, topology};
-use crate::store::{self, Lock, Store};
+use crate::store::{self, Lock, Store, Wait};
 use crate::ui::Ui;
 
 /// How often the kernel is looked at anew before what it refuses is an error.
@@ -98,7 +98,7 @@ impl Session<'_> {
         TOOLS.iter().try_for_each(|program| run::find(program.as_str()).map(|_| ()))?;
         self.store.prepare()?;
         self.ui.log_to(&self.store.log_path());
-        let lock = self.store.lock(self.lock_timeout, || self.ui.note("waiting for another vpcctl to finish"))?;
+        let lock = self.lock()?;
         let old = self.recovered(&lock)?;
         let mut new = old.clone();
         edit(&mut new)?;
@@ -108,6 +108,16 @@ impl Session<'_> {
             return Err(Failure::new(Kind::Interrupted, "interrupted").hint(hint));
         }
         Ok(Outcome { old, new, mended, dry_run: false })
+    }
+
+    /// The right to change the state.
+    fn lock(&self) -> Result<Lock> {
+        self.store.lock(&Wait {
+            command: &self.command,
+            timeout: self.lock_timeout,
+            interrupted: self.interrupted,
+            note: &|text| self.ui.note(text),
+        })
     }
 
     /// The dry run: the plan as a script on stdout.

@@ -1,4 +1,4 @@
-//! How commands run: dry run, repetition, healing, conflicts, bad input, parallel calls.
+//! How commands run: dry run, repetition, healing, conflicts, bad input.
 
 mod support;
 
@@ -296,32 +296,4 @@ fn bad_input_is_refused_before_anything_is_started() {
         assert_eq!(started.trim(), "1", "{line}: {}", sandbox.ok("cat $T/trace"));
     }
     assert_eq!(sandbox.state(), state);
-}
-
-#[test]
-fn many_at_once_all_succeed() {
-    let mut sandbox = Sandbox::new();
-    sandbox.ok("for i in $(seq 16); do vpcctl create-vpc v$i 10.$i.0.0/16 >$T/p$i 2>&1 & pids=\"$pids $!\"; done
-         for p in $pids; do wait $p || bad=1; done; cat $T/p*; test -z \"$bad\"");
-    assert_eq!(sandbox.ok("vpcctl list -o json | grep -c '\"cidr\"'").trim(), "16");
-    sandbox.ok("vpcctl add-subnet v1 a 10.1.1.0/24");
-    sandbox.ok("for i in $(seq 12); do vpcctl add-instance v1/a/n$i >$T/p$i 2>&1 & pids=\"$pids $!\"; done
-         for p in $pids; do wait $p || bad=1; done; cat $T/p*; test -z \"$bad\"");
-    let addresses = sandbox.ok("for i in $(seq 12); do ip -n v1-a-n$i -4 -br addr show eth0; done | tr -s ' ' | cut -d' ' -f3 | sort -u | wc -l");
-    assert_eq!(addresses.trim(), "12");
-    let codes =
-        sandbox.ok("for i in 1 2 3 4; do (vpcctl create-vpc same 10.99.0.0/16; echo code $?) & done 2>&1; wait");
-    assert_eq!(codes.matches("code 0").count(), 4, "{codes}");
-    let codes =
-        sandbox.ok("for i in 1 2 3 4; do (vpcctl create-vpc clash 10.10$i.0.0/16; echo code $?) & done 2>&1; wait");
-    assert_eq!((codes.matches("code 0").count(), codes.matches("code 4").count()), (1, 3), "{codes}");
-}
-
-#[test]
-fn a_busy_lock_is_waited_for_and_then_reported() {
-    let mut sandbox = Sandbox::with_vpc1();
-    sandbox.start("host", "holder", "flock /var/lib/vpcctl/lock sh -c 'echo held; read x </dev/zero'");
-    sandbox.wait_for_file("holder.out", |out| out.contains("held"));
-    sandbox.fails(7, "vpcctl --lock-timeout 0.1 create-vpc vpc2 10.1.0.0/16", &["another vpcctl is at work"]);
-    sandbox.ok("vpcctl list && vpcctl inspect vpc1");
 }

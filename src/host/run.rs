@@ -17,6 +17,7 @@ use crate::host::StepError;
 use crate::log;
 use crate::plan::batch::{Call, Program};
 use crate::plan::script;
+use crate::store::holder;
 
 /// Where tools are looked for, whatever PATH says: directories that only root writes to.
 const TRUSTED_DIRS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -126,6 +127,7 @@ fn start(path: &Path, call: &Call, interrupted: Option<&AtomicBool>) -> io::Resu
         .env_clear()
         .env("PATH", TRUSTED_DIRS.join(":"))
         .env("LC_ALL", "C")
+        .env(holder::TOOL_VARIABLE, holder::tool_mark(call.program.as_str()))
         .stdin(if call.input.is_empty() { Stdio::null() } else { Stdio::piped() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
