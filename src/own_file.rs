@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::Path;
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 /// The mode of a file that only root may read.
 pub const PRIVATE: u32 = 0o600;
@@ -21,7 +22,11 @@ const PRIVATE_DIR: u32 = 0o700;
 /// Opens a file of ours; where it is created, for its owner alone, whatever the umask. The descriptor is closed on exec.
 pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = options.mode(PRIVATE).custom_flags(flags.bits() as i32).open(path)?;
+    let opened = options.mode(PRIVATE).custom_flags(flags.bits() as i32).open(path);
+    let file = opened.map_err(|error| match error.raw_os_error() {
+        Some(code) if code == Errno::LOOP.raw_os_error() => io::Error::other("it is a symbolic link"),
+        _ => error,
+    })?;
     let metadata = file.metadata()?;
     let user = rustix::process::geteuid().as_raw();
     if !metadata.is_file() {

@@ -93,17 +93,28 @@ impl Store {
         self.check_dir()
     }
 
-    /// Refuses a directory that others could write to.
+    /// Refuses a directory that others could write to, or that a link stands in for.
     pub fn check_dir(&self) -> Result<()> {
-        let metadata = fs::symlink_metadata(&self.dir).map_err(|error| self.failure("read", &self.dir, &error))?;
-        let owner = rustix::process::geteuid().as_raw();
-        let safe = metadata.is_dir() && metadata.uid() == owner && metadata.mode() & 0o022 == 0;
-        if safe {
+        // Without a slash at its end, which would follow a link.
+        let dir: PathBuf = self.dir.components().collect();
+        let metadata = fs::symlink_metadata(&dir).map_err(|error| self.failure("read", &dir, &error))?;
+        let user = rustix::process::geteuid().as_raw();
+        let (why, hint) = if metadata.is_symlink() {
+            ("it is a symbolic link".to_owned(), "name the directory itself with --state-dir".to_owned())
+        } else if !metadata.is_dir() {
+            ("it is no directory".to_owned(), "name another one with --state-dir".to_owned())
+        } else if metadata.uid() != user {
+            (
+                format!("it belongs to user {}", metadata.uid()),
+                format!("make it yours alone: chown {user} and chmod 700"),
+            )
+        } else if metadata.mode() & 0o022 != 0 {
+            ("others may write to it".to_owned(), "make it yours alone: chmod 700".to_owned())
+        } else {
             return Ok(());
-        }
-        let message = format!("the state directory `{}` is not safe: others may write to it", self.dir.display());
-        Err(Failure::new(Kind::State, message)
-            .hint(format!("make it a directory of yours alone: chown {owner} and chmod 700")))
+        };
+        let message = format!("the state directory `{}` is not safe: {why}", dir.display());
+        Err(Failure::new(Kind::State, message).hint(hint))
     }
 
     /// Takes the lock, waiting for whoever has it.
@@ -191,6 +202,7 @@ impl Store {
         match error.kind() {
             io::ErrorKind::PermissionDenied => Failure { kind: Kind::Privilege, ..failure }
                 .hint("run it with sudo, or try it without root: vpcctl sandbox"),
+            io::ErrorKind::Other => failure.hint("it is nothing that vpcctl wrote: move it away"),
             io::ErrorKind::StorageFull => failure.hint("make room on the disk; nothing was changed"),
             _ => failure.hint("--state-dir or VPCCTL_STATE_DIR names another directory"),
         }

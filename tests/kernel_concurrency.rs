@@ -79,8 +79,6 @@ fn a_signal_ends_a_command_that_waits() {
         sandbox.start("host", name, line);
         let out = sandbox.wait_for_file(&format!("{name}.out"), |out| out.contains("waiting for"));
         let pid = out.lines().find_map(|line| line.strip_prefix("pid ")).expect("a number").to_owned();
-        // A shell's background processes ignore SIGINT.
-        let signal = if signal == "INT" { "TERM" } else { signal };
         sandbox.ok(&format!("kill -{signal} {pid}"));
         sandbox.wait_for_file(&format!("{name}.out"), |out| out.contains("code 130") && out.contains("had not begun"));
     }
