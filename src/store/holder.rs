@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
-use crate::app::process::ProcessId;
+use crate::app::process::{self, ProcessId};
 
 /// The variable that each tool of vpcctl's has in its environment, and nobody else: its name and who started it.
 pub const TOOL_VARIABLE: &str = "VPCCTL_TOOL";
@@ -113,15 +113,30 @@ impl fmt::Display for Orphan {
     }
 }
 
+/// Is the process a tool of a vpcctl that is at work, or about to become one?
+pub fn is_tool_at_work(pid: i32) -> bool {
+    let own = fs::read_link("/proc/self/exe").ok();
+    if own.is_some() && fs::read_link(format!("/proc/{pid}/exe")).ok() == own && process::is_fork(pid) {
+        return true;
+    }
+    let process = Pid::from_raw(pid).and_then(ProcessId::of);
+    process.and_then(|process| tool(&process)).is_some_and(|(_, starter)| starter.is_alive())
+}
+
+/// Which tool a process is, and which vpcctl of this pid namespace started it.
+fn tool(process: &ProcessId) -> Option<(String, ProcessId)> {
+    let mark = mark(process.pid)?;
+    let mut words = mark.split(' ');
+    let (name, pid, start) = (words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let starter = ProcessId { pid, start, boot: process.boot.clone() };
+    shares_our_numbers(process.pid).then(|| (printable(name), starter))
+}
+
 impl Orphan {
-    /// The process, if it is a tool of a vpcctl of this pid namespace that is gone.
+    /// The process, if it is a tool whose vpcctl is gone.
     fn of(process: &ProcessId) -> Option<Self> {
-        let mark = mark(process.pid)?;
-        let mut words = mark.split(' ');
-        let (name, pid, start) = (words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-        let starter = ProcessId { pid, start, boot: process.boot.clone() };
-        let is_orphan = shares_our_numbers(process.pid) && !starter.is_alive();
-        is_orphan.then(|| Orphan { name: printable(name), process: process.clone() })
+        let (name, starter) = tool(process)?;
+        (!starter.is_alive()).then(|| Orphan { name, process: process.clone() })
     }
 
     /// Kills it, if it is still what it was and still holds the lock. The handle comes first and the look after.
