@@ -62,6 +62,11 @@ pub fn run(call: &Call) -> Result<Output, StepError> {
 pub fn run_unless(call: &Call, interrupted: Option<&AtomicBool>) -> Result<Output, StepError> {
     let started = Instant::now();
     let path = find(call.program.as_str()).map_err(|failure| StepError::of_call(call, failure.message))?;
+    if let Some(line) = call.input.iter().find(|line| line.text.contains(char::is_control)) {
+        // Every text comes from a type that has none of them: this is the door that stays shut if one ever doesn't.
+        let reason = format!("`{}` is more than one line", line.text.escape_debug());
+        return Err(StepError::of_call(call, reason));
+    }
     let output = start(&path, call, interrupted).map_err(|error| StepError::of_call(call, error.to_string()))?;
     let lines = call.input.len();
     tracing::info!(
