@@ -5,7 +5,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint install uninstall deb tools
+.PHONY: help demo test build lint fuzz install uninstall deb tools
 
 # Where `make install` puts things: below DESTDIR + PREFIX.
 PREFIX ?= /usr/local
@@ -27,6 +27,9 @@ build: ## build vpcctl into target/release
 
 lint: ## check the formatting, clippy and the shell scripts
 	@scripts/lint.sh
+
+fuzz: ## try random input for a minute a target; needs a nightly compiler
+	@scripts/fuzz.sh
 
 install: ## install vpcctl, its man pages and completions below PREFIX [/usr/local]
 	@scripts/install.sh

@@ -24,6 +24,7 @@ pub mod error;
 pub mod host;
 pub mod log;
 pub mod model;
+pub mod own_file;
 pub mod plan;
 pub mod reachability;
 pub mod reference;
@@ -42,13 +43,18 @@ use std::time::Instant;
 
 use crate::cli::{Cli, Command, early, refusal};
 use crate::error::{Failure, Kind};
+use crate::host::privilege;
 use crate::plan::script;
 use crate::session::Session;
 use crate::store::Store;
-use crate::ui::{Ui, style};
+use crate::ui::{Format, Ui, style};
 
 /// The program: parses the command line, runs the command, reports, and returns the exit code.
 pub fn main() -> ExitCode {
+    if let Err(failure) = privilege::check_caller() {
+        Ui { format: Format::Table, verbose: false, quiet: false }.failure(&failure);
+        return ExitCode::from(failure.kind.exit_code());
+    }
     if let Some(answered) = completion::answer() {
         return answered;
     }

@@ -3,17 +3,17 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use rustix::fs::OFlags;
 use tracing_subscriber::filter::{EnvFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
+
+use crate::own_file;
 
 /// The target of events that belong into the action log.
 pub const ACTION: &str = "vpcctl::action";
@@ -38,9 +38,7 @@ pub fn init() {
 
 /// Opens the file; a log that can't be written is no reason not to act.
 pub fn open(path: &Path) {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let opened = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags.bits() as i32).open(path);
-    match opened {
+    match own_file::open(path, OpenOptions::new().append(true).create(true)) {
         Ok(file) => drop(FILE.set(file)),
         Err(error) => tracing::warn!("no action log: {}: {error}", path.display()),
     }

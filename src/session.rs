@@ -18,7 +18,7 @@ use crate::plan::op::Op;
 use crate::plan::reconcile::{self, Unmarked};
 use crate::plan::subject::Subject;
 use crate::plan::{self, Plan, Split, claims, script, topology};
-use crate::store::{self, Lock, Store};
+use crate::store::{self, Lock, Store, Wait};
 use crate::ui::Ui;
 
 pub use repair::{Comparison, Repair, Unfinished};
@@ -109,14 +109,19 @@ impl Session<'_> {
         Ok(Outcome { old, new, mended, dry_run: false })
     }
 
-    /// What has to be so before anything changes, and the lock.
+    /// What has to be so before anything changes, and the right to change it.
     fn enter(&self) -> Result<Lock> {
         privilege::check()?;
         privilege::check_place(&self.store.load()?)?;
         TOOLS.iter().try_for_each(|program| run::find(program.as_str()).map(|_| ()))?;
         self.store.prepare()?;
         self.ui.log_to(&self.store.log_path());
-        self.store.lock(self.lock_timeout, || self.ui.note("waiting for another vpcctl to finish"))
+        self.store.lock(&Wait {
+            command: &self.command,
+            timeout: self.lock_timeout,
+            interrupted: self.interrupted,
+            note: &|text| self.ui.note(text),
+        })
     }
 
     /// The dry run: the plan as a script on stdout.

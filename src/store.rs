@@ -5,14 +5,14 @@
 //! what may be half-made. The lock is a file of its own that is never deleted: a lock on a file that is renamed can have
 //! two holders.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+pub mod holder;
+pub mod lock;
 
-use rustix::fs::OFlags;
-use rustix::io::FdFlags;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,8 @@ use crate::app::record::Apps;
 use crate::error::{Failure, Kind, Result};
 use crate::model::check;
 use crate::model::state::State;
+use crate::own_file;
+pub use crate::store::lock::{Lock, Wait};
 
 /// Where the state lives unless the operator says otherwise.
 pub const DEFAULT_DIR: &str = "/var/lib/vpcctl";
@@ -32,18 +34,13 @@ const INTENT: &str = "intent.json";
 const TEMPORARY: &str = "state.json.new";
 const LOCK: &str = "lock";
 
+/// The largest state file that is read, in bytes: a hundred times that of a thousand VPCs.
+const SIZE_LIMIT: u64 = 256 << 20;
+
 /// A state directory.
 #[derive(Debug, Clone)]
 pub struct Store {
     dir: PathBuf,
-}
-
-/// The right to change the state, until it is dropped.
-///
-/// Children inherit the lock: where vpcctl is killed, it lasts until the tool that it started has ended.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
 }
 
 /// What a state file holds.
@@ -92,52 +89,47 @@ impl Store {
 
     /// Makes the directory, for root alone, where it is missing; refuses one that others could write to.
     pub fn prepare(&self) -> Result<()> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
-        made.map_err(|error| self.failure("create", &self.dir, &error))?;
+        own_file::make_dir(&self.dir).map_err(|error| self.failure("create", &self.dir, &error))?;
         self.check_dir()
     }
 
-    /// Refuses a directory that others could write to.
+    /// Refuses a directory that others could write to, or that a link stands in for.
     pub fn check_dir(&self) -> Result<()> {
-        let metadata = fs::symlink_metadata(&self.dir).map_err(|error| self.failure("read", &self.dir, &error))?;
-        let owner = rustix::process::geteuid().as_raw();
-        let safe = metadata.is_dir() && metadata.uid() == owner && metadata.mode() & 0o022 == 0;
-        if safe {
+        // Without a slash at its end, which would follow a link.
+        let dir: PathBuf = self.dir.components().collect();
+        let metadata = fs::symlink_metadata(&dir).map_err(|error| self.failure("read", &dir, &error))?;
+        let user = rustix::process::geteuid().as_raw();
+        let (why, hint) = if metadata.is_symlink() {
+            ("it is a symbolic link".to_owned(), "name the directory itself with --state-dir".to_owned())
+        } else if !metadata.is_dir() {
+            ("it is no directory".to_owned(), "name another one with --state-dir".to_owned())
+        } else if metadata.uid() != user {
+            (
+                format!("it belongs to user {}", metadata.uid()),
+                format!("make it yours alone: chown {user} and chmod 700"),
+            )
+        } else if metadata.mode() & 0o022 != 0 {
+            ("others may write to it".to_owned(), "make it yours alone: chmod 700".to_owned())
+        } else {
             return Ok(());
-        }
-        let message = format!("the state directory `{}` is not safe: others may write to it", self.dir.display());
-        Err(Failure::new(Kind::State, message)
-            .hint(format!("make it a directory of yours alone: chown {owner} and chmod 700")))
+        };
+        let message = format!("the state directory `{}` is not safe: {why}", dir.display());
+        Err(Failure::new(Kind::State, message).hint(hint))
     }
 
-    /// Takes the lock, waiting for whoever has it, `timeout` at most; calls `waiting` once if there is somebody.
-    pub fn lock(&self, timeout: Duration, waiting: impl FnOnce()) -> Result<Lock> {
+    /// Takes the lock, waiting for whoever has it.
+    pub fn lock(&self, wait: &Wait<'_>) -> Result<Lock> {
         let path = self.lock_path();
-        let file = self.open_own(&path, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
-        let mut waiting = Some(waiting);
-        // A time-out beyond the clock's end is none.
-        let deadline = Instant::now().checked_add(timeout);
-        while let Err(error) = fs2::FileExt::try_lock_exclusive(&file) {
-            if error.raw_os_error() != fs2::lock_contended_error().raw_os_error() {
-                return Err(self.failure("lock", &path, &error));
-            }
-            if let Some(waiting) = waiting.take() {
-                waiting();
-            }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(Failure::new(Kind::Busy, "another vpcctl is at work, or a tool that it started")
-                    .hint(format!("`fuser {}` tells which; --lock-timeout waits longer", path.display())));
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let inherited = rustix::io::fcntl_setfd(&file, FdFlags::empty());
-        inherited.map_err(|error| self.failure("lock", &path, &error.into()))?;
-        Ok(Lock { _file: file })
+        let file = self.open(&path, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
+        // Whoever can open it can hold it up.
+        let private = file.set_permissions(Permissions::from_mode(own_file::PRIVATE));
+        private.map_err(|error| self.failure("change", &path, &error))?;
+        lock::take(file, &path, wait)
     }
 
     /// Does somebody hold the lock? To know, it is taken for an instant, where nobody does.
     pub fn is_locked(&self) -> bool {
-        let file = self.open_own(&self.lock_path(), OpenOptions::new().read(true));
+        let file = own_file::open_to_read(&self.lock_path());
         file.is_ok_and(|file| fs2::FileExt::try_lock_shared(&file).is_err())
     }
 
@@ -167,64 +159,42 @@ impl Store {
     /// What was begun is undone.
     pub fn abandon(&self, _lock: &Lock) -> Result<()> {
         let path = self.dir.join(INTENT);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failure("remove", &path, &error)),
-            _ => self.sync_dir(),
-        }
+        let removed = own_file::remove(&path).and_then(|()| own_file::sync_dir(&self.dir));
+        removed.map_err(|error| self.failure("remove", &path, &error))
     }
 
     fn read(&self, name: &str) -> Result<Option<Document>> {
         let path = self.dir.join(name);
-        let text = match self.open_own(&path, OpenOptions::new().read(true)).map(io::read_to_string) {
-            Ok(text) => text.map_err(|error| self.failure("read", &path, &error))?,
+        let file = match self.open(&path, OpenOptions::new().read(true)) {
+            Ok(file) => file,
             Err(_) if matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound) => {
                 return Ok(None);
             }
             Err(failure) => return Err(failure),
         };
-        parse(&path, &text).map(Some)
+        let mut text = String::new();
+        let read = file.take(SIZE_LIMIT + 1).read_to_string(&mut text);
+        match read.map_err(|error| self.failure("read", &path, &error))? as u64 {
+            0..=SIZE_LIMIT => parse(&path, &text).map(Some),
+            _ => Err(damaged(&path, &format!("it is larger than {} MiB", SIZE_LIMIT >> 20))),
+        }
     }
 
     /// To a temporary file, to the disk, to its name, and the name to the disk.
     fn write_durably(&self, name: &str, text: &str) -> Result<()> {
         let path = self.dir.join(TEMPORARY);
-        let write = || -> io::Result<()> {
-            if path.symlink_metadata().is_ok() {
-                fs::remove_file(&path)?;
-            }
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        };
-        if let Err(error) = write() {
-            let failure = self.failure("write", &path, &error);
-            // The half-written file is of no use to anybody; that it can't be removed either is no news.
-            let _ = fs::remove_file(&path);
-            return Err(failure);
-        }
+        let written = own_file::write_beside(&path, text.as_bytes(), own_file::PRIVATE);
+        written.map_err(|error| self.failure("write", &path, &error))?;
         self.rename(TEMPORARY, name)
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<()> {
         let path = self.dir.join(to);
-        fs::rename(self.dir.join(from), &path).map_err(|error| self.failure("write", &path, &error))?;
-        self.sync_dir()
+        own_file::rename(&self.dir.join(from), &path).map_err(|error| self.failure("write", &path, &error))
     }
 
-    fn sync_dir(&self) -> Result<()> {
-        let synced = File::open(&self.dir).and_then(|dir| dir.sync_all());
-        synced.map_err(|error| self.failure("write", &self.dir, &error))
-    }
-
-    /// Opens a file of ours: not a symbolic link, a FIFO or a device that somebody put there.
-    fn open_own(&self, path: &Path, options: &mut OpenOptions) -> Result<File> {
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let opened = options.mode(0o600).custom_flags(flags.bits() as i32).open(path);
-        let file = opened.map_err(|error| self.failure("open", path, &error))?;
-        if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-            return Ok(file);
-        }
-        Err(Failure::new(Kind::State, format!("`{}` is not a regular file", path.display())).hint("remove it"))
+    fn open(&self, path: &Path, options: &mut OpenOptions) -> Result<File> {
+        own_file::open(path, options).map_err(|error| self.failure("open", path, &error))
     }
 
     fn failure(&self, verb: &str, path: &Path, error: &io::Error) -> Failure {
@@ -232,20 +202,19 @@ impl Store {
         match error.kind() {
             io::ErrorKind::PermissionDenied => Failure { kind: Kind::Privilege, ..failure }
                 .hint("run it with sudo, or try it without root: vpcctl sandbox"),
+            io::ErrorKind::Other => failure.hint("it is nothing that vpcctl wrote: move it away"),
             io::ErrorKind::StorageFull => failure.hint("make room on the disk; nothing was changed"),
             _ => failure.hint("--state-dir or VPCCTL_STATE_DIR names another directory"),
         }
     }
 }
 
-fn parse(path: &Path, text: &str) -> Result<Document> {
-    let damaged = |error: serde_json::Error| {
-        Failure::new(Kind::State, format!("the state file `{}` is damaged: {error}", path.display()))
-            .hint("put a backup in its place, or remove all that vpcctl made, by its marks: scripts/cleanup.sh, installed as share/vpcctl/cleanup.sh")
-    };
+/// Reads the text of a state file or an intent.
+pub fn parse(path: &Path, text: &str) -> Result<Document> {
+    let damaged = |error: serde_json::Error| damaged(path, &error.to_string());
     let VersionOnly { version } = serde_json::from_str(text).map_err(damaged)?;
     if version != SCHEMA_VERSION {
-        let message = format!("the state file `{}` has version {version}, not {SCHEMA_VERSION}", path.display());
+        let message = format!("the {} `{}` has version {version}, not {SCHEMA_VERSION}", what(path), path.display());
         let hint = if version > SCHEMA_VERSION { "use a newer vpcctl" } else { "use the vpcctl that wrote it" };
         return Err(Failure::new(Kind::State, message).hint(hint));
     }
@@ -254,4 +223,22 @@ fn parse(path: &Path, text: &str) -> Result<Document> {
         None => Ok(document),
         Some(flaw) => Err(damaged(serde::de::Error::custom(flaw))),
     }
+}
+
+fn damaged(path: &Path, why: &str) -> Failure {
+    let hint = match what(path) {
+        "intent" => {
+            "it is what a command that was cut off was about to make true: move it away, and run `vpcctl restore`; what the \
+             command made besides stays"
+        }
+        _ => {
+            "put a backup in its place, or remove all that vpcctl made, by its marks: scripts/cleanup.sh, installed as share/vpcctl/cleanup.sh"
+        }
+    };
+    Failure::new(Kind::State, format!("the {} `{}` is damaged: {why}", what(path), path.display())).hint(hint)
+}
+
+/// What the file is, in words.
+fn what(path: &Path) -> &'static str {
+    if path.file_name().is_some_and(|name| name == INTENT) { "intent" } else { "state file" }
 }

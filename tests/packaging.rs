@@ -8,13 +8,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::CommandFactory;
 use tempfile::TempDir;
 
 use vpcctl::cli::Cli;
-use vpcctl::store::Store;
+use vpcctl::store::{Store, Wait};
 
 const VPCCTL: &str = env!("CARGO_BIN_EXE_vpcctl");
 
@@ -263,7 +264,9 @@ fn zsh_and_fish_get_the_same_names() {
 fn completion_waits_for_nobody_and_leaves_nothing() {
     let shell = Shell::new();
     let store = Store::new(&shell.state);
-    let _lock = store.lock(Duration::ZERO, || {}).unwrap();
+    let _lock = store
+        .lock(&Wait { command: "test", timeout: Duration::ZERO, interrupted: &AtomicBool::new(false), note: &|_| {} })
+        .unwrap();
     let before = files(&shell.state);
     assert_eq!(shell.bash(&["inspect", "v"]), ["vpc1", "vpc2"]);
     assert_eq!(files(&shell.state), before);

@@ -163,7 +163,7 @@ fn is_repaired(state: &State, mut kernel: Kernel, picks: &[usize]) -> TestCaseRe
     let whole = kernel.clone();
     prop_assert_eq!(survey(&kernel, state).differences(), vec![]);
     let bend = |kernel: &mut Kernel, pick: usize| {
-        if pick % 2 == 0 { kernel.intrude(pick / 2) } else { kernel.meddle(pick / 2) }
+        if pick.is_multiple_of(2) { kernel.intrude(pick / 2) } else { kernel.meddle(pick / 2) }
     };
     let done: Vec<String> = picks.iter().filter_map(|&pick| bend(&mut kernel, pick)).collect();
     let found = survey(&kernel, state);

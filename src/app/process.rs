@@ -97,6 +97,14 @@ pub fn children(parent: i32) -> Vec<i32> {
     pids.filter(|pid| parent_of(*pid) == Some(parent)).collect()
 }
 
+/// Is it a copy of its parent that has not become another program yet?
+pub fn is_fork(pid: i32) -> bool {
+    let program = |pid: i32| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let words = |pid: i32| fs::read(format!("/proc/{pid}/cmdline")).ok();
+    parent_of(pid)
+        .is_some_and(|parent| program(pid).is_some() && program(pid) == program(parent) && words(pid) == words(parent))
+}
+
 /// Field 4 of `/proc/PID/stat`.
 fn parent_of(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

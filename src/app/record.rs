@@ -1,19 +1,18 @@
 //! What is known of the apps that run or ran: a record and a log for each, in a directory of the state directory.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::app::process::{self, ProcessId};
 use crate::app::supervise;
 use crate::host::namespace;
 use crate::model::app::App;
+use crate::own_file;
 use crate::plan::launch::AppId;
 
 /// How long an app has to end before it is killed: more than its supervisor gives it.
@@ -21,6 +20,9 @@ const GRACE: Duration = supervise::GRACE.saturating_add(Duration::from_secs(1));
 
 /// How long the kernel may take to end what was killed.
 const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// The longest record that is read, in bytes: as many as the longest command line that the kernel takes, quoted.
+const RECORD_LIMIT: u64 = 16 << 20;
 
 /// The directory of records and logs.
 #[derive(Debug, Clone)]
@@ -91,7 +93,7 @@ impl Apps {
     /// The record; nothing where there is none that can be read.
     pub fn load(&self, id: &AppId) -> Option<Record> {
         let mut text = String::new();
-        open_own(&self.record_path(id), OpenOptions::new().read(true)).ok()?.read_to_string(&mut text).ok()?;
+        own_file::open_to_read(&self.record_path(id)).ok()?.take(RECORD_LIMIT).read_to_string(&mut text).ok()?;
         serde_json::from_str(&text).ok()
     }
 
@@ -107,22 +109,19 @@ impl Apps {
     pub fn save(&self, id: &AppId, record: &Record) -> io::Result<()> {
         let path = self.record_path(id);
         let beside = path.with_extension("new");
-        let _ = fs::remove_file(&beside);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-        file.write_all(serde_json::to_string(record)?.as_bytes())?;
-        fs::rename(beside, path)
+        own_file::replace(&path, &beside, serde_json::to_string(record)?.as_bytes(), own_file::PRIVATE)
     }
 
     /// Opens the log, to write after what is in it already.
     pub fn open_log(&self, id: &AppId) -> io::Result<File> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
-        open_own(&self.log_path(id), OpenOptions::new().append(true).create(true))
+        own_file::make_dir(&self.dir)?;
+        own_file::open(&self.log_path(id), OpenOptions::new().append(true).create(true))
     }
 
     /// The last lines of the log, `count` at most.
     pub fn last_lines(&self, id: &AppId, count: usize) -> io::Result<Vec<String>> {
         const ENOUGH: u64 = 64 * 1024;
-        let mut file = open_own(&self.log_path(id), OpenOptions::new().read(true))?;
+        let mut file = own_file::open_to_read(&self.log_path(id))?;
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(ENOUGH)))?;
         let mut bytes = Vec::new();
@@ -154,10 +153,4 @@ impl Apps {
         // It stays as long as another app has files in it.
         let _ = fs::remove_dir(&self.dir);
     }
-}
-
-/// Opens a file of ours, not a link or a FIFO that somebody put there.
-fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    options.mode(0o600).custom_flags(flags.bits() as i32).open(path)
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::app::confine;
 use crate::commands::args::{InstancePath, report};
 use crate::error::{Failure, Kind, Result};
-use crate::model::app::{App, Port, UserName};
+use crate::model::app::{self, App, Port, UserName};
 use crate::model::edit::deploy_app;
 use crate::model::owner::Target;
 use crate::model::state::HostAccess;
@@ -34,7 +34,7 @@ pub struct DeployApp {
     #[command(flatten)]
     instance: InstancePath,
     /// The TCP port that it listens on
-    #[arg(short, long, value_name = "PORT", default_value = "8080")]
+    #[arg(short, long, value_name = "PORT", default_value = "8080", value_parser = app::port)]
     port: Port,
     /// The user that it runs as, by name or number; a sandbox has one alone [default: nobody]
     #[arg(long, value_name = "USER")]

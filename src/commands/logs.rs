@@ -8,7 +8,7 @@ use clap::Args;
 use crate::commands::args::InstancePath;
 use crate::error::{Failure, Result};
 use crate::host::run;
-use crate::model::app::Port;
+use crate::model::app::{self, Port};
 use crate::model::owner::Target;
 use crate::model::state::State;
 use crate::plan::launch::{self, Launch};
@@ -26,7 +26,7 @@ pub struct Logs {
     #[command(flatten)]
     instance: InstancePath,
     /// The app's port, where the instance has several apps
-    #[arg(short, long, value_name = "PORT")]
+    #[arg(short, long, value_name = "PORT", value_parser = app::port)]
     port: Option<Port>,
     /// Go on showing what is printed
     #[arg(short, long)]

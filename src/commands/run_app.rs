@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::app::{OWN_ERROR, confine, init, launch, supervise};
 use crate::error::{Failure, Kind};
-use crate::model::app::{App, Port, UserName};
+use crate::model::app::{self, App, Port, UserName};
 use crate::model::kernel_names::Netns;
 use crate::model::owner::Target;
 use crate::plan::launch::{AppId, Launch};
@@ -23,7 +23,7 @@ pub struct RunApp {
     #[arg(long)]
     address: Ipv4Addr,
     /// The port that it listens on
-    #[arg(long)]
+    #[arg(long, value_parser = app::port)]
     port: Port,
     /// The user that it runs as
     #[arg(long)]

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::commands::args::{IfExists, InstancePath, report};
-use crate::model::app::Port;
+use crate::model::app::{self, Port};
 use crate::model::edit::stop_app;
 use crate::plan::launch;
 use crate::plan::subject::Subject;
@@ -20,7 +20,7 @@ pub struct StopApp {
     #[command(flatten)]
     instance: InstancePath,
     /// The app on this port [default: all of them]
-    #[arg(short, long, value_name = "PORT")]
+    #[arg(short, long, value_name = "PORT", value_parser = app::port)]
     port: Option<Port>,
     #[command(flatten)]
     if_exists: IfExists,

@@ -1,13 +1,12 @@
 //! Files of configuration that bear our mark; one that doesn't is somebody else's and stays.
 
-use std::fs::{self, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
-
 use crate::host::StepError;
+use crate::own_file;
 use crate::plan::line::ConfigFile;
 use crate::plan::resolver::{self, FILE_MARK};
 use crate::plan::script;
@@ -15,16 +14,14 @@ use crate::plan::script;
 /// How much of a file is read: ours are smaller.
 const READ_LIMIT: u64 = 4096;
 
+/// The mode of a file that everybody may read.
+const PUBLIC: u32 = 0o644;
+
 /// What is in the file, as far as that may be ours; nothing where there is none, or an empty one that a power cut left. What
 /// can't be ours, such as a link, a directory or a FIFO, reads as a text without our mark.
 pub fn read(path: &Path) -> Option<String> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut bytes = Vec::new();
-    let opened = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path);
-    let read = opened.and_then(|file| match file.metadata()?.is_file() {
-        true => file.take(READ_LIMIT).read_to_end(&mut bytes),
-        false => Err(io::ErrorKind::InvalidInput.into()),
-    });
+    let read = own_file::open_to_read(path).and_then(|file| file.take(READ_LIMIT).read_to_end(&mut bytes));
     match read {
         Ok(0) => None,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
@@ -56,19 +53,13 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
             Err(error) => return Err(error),
         }
     }
-    let beside = beside(path);
-    remove_file(&beside)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).open(&beside)?;
-    file.set_permissions(Permissions::from_mode(0o644))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(beside, path)
+    own_file::replace(path, &beside(path), text.as_bytes(), PUBLIC)
 }
 
 /// With its directory, where nobody else has put anything into it.
 fn remove(path: &Path) -> io::Result<()> {
-    remove_file(path)?;
-    remove_file(&beside(path))?;
+    own_file::remove(path)?;
+    own_file::remove(&beside(path))?;
     // The namespace's own directory, and the one for all.
     for dir in path.ancestors().skip(1).take(2) {
         match fs::remove_dir(dir) {
@@ -83,11 +74,4 @@ fn remove(path: &Path) -> io::Result<()> {
 /// Where a file is written before it takes its name.
 fn beside(path: &Path) -> PathBuf {
     path.with_extension("vpcctl-new")
-}
-
-fn remove_file(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }

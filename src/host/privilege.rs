@@ -31,6 +31,18 @@ pub fn lacking() -> Vec<&'static str> {
     NEEDED.iter().filter(|(_, number)| effective & (1 << number) == 0).map(|(name, _)| *name).collect()
 }
 
+/// Refuses to lend the rights of the program's file: with a set-user-ID bit, whoever starts vpcctl would be root on the host.
+pub fn check_caller() -> Result<()> {
+    let (user, as_user) = (rustix::process::getuid(), rustix::process::geteuid());
+    let (group, as_group) = (rustix::process::getgid(), rustix::process::getegid());
+    if user == as_user && group == as_group {
+        return Ok(());
+    }
+    let message = format!("vpcctl was started by user {} as user {}", user.as_raw(), as_user.as_raw());
+    Err(Failure::new(Kind::Privilege, message)
+        .hint("remove its set-user-ID and set-group-ID bits: chmod ug-s; run it with sudo"))
+}
+
 /// Refuses a caller who lacks a capability that the kernel will ask for.
 pub fn check() -> Result<()> {
     let lacking = lacking();

@@ -12,6 +12,7 @@ use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 use crate::app::process;
 use crate::host::namespace;
 use crate::model::kernel_names::Netns;
+use crate::store::holder;
 
 /// How long a process may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
@@ -58,7 +59,7 @@ impl Process {
     }
 }
 
-/// The processes whose namespace is one of these. The pidfd is opened first and the namespace read after, so that both are of
+/// The processes whose namespace is one of these, but for the tools with which another vpcctl looks at it right now. The pidfd is opened first and the namespace read after, so that both are of
 /// the same process.
 fn residents(inodes: &BTreeSet<u64>) -> Vec<Process> {
     if inodes.is_empty() {
@@ -66,7 +67,8 @@ fn residents(inodes: &BTreeSet<u64>) -> Vec<Process> {
     }
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(Pid::from_raw);
-    pids.filter(|pid| lives_in(*pid, inodes)).filter_map(|pid| resident(pid, inodes)).collect()
+    let is_resident = |pid: &Pid| lives_in(*pid, inodes) && !holder::is_tool_at_work(pid.as_raw_nonzero().get());
+    pids.filter(is_resident).filter_map(|pid| resident(pid, inodes)).collect()
 }
 
 fn resident(pid: Pid, inodes: &BTreeSet<u64>) -> Option<Process> {

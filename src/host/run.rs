@@ -17,6 +17,7 @@ use crate::host::StepError;
 use crate::log;
 use crate::plan::batch::{Call, Program};
 use crate::plan::script;
+use crate::store::holder;
 
 /// Where tools are looked for, whatever PATH says: directories that only root writes to.
 const TRUSTED_DIRS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -61,6 +62,11 @@ pub fn run(call: &Call) -> Result<Output, StepError> {
 pub fn run_unless(call: &Call, interrupted: Option<&AtomicBool>) -> Result<Output, StepError> {
     let started = Instant::now();
     let path = find(call.program.as_str()).map_err(|failure| StepError::of_call(call, failure.message))?;
+    if let Some(line) = call.input.iter().find(|line| line.text.contains(char::is_control)) {
+        // Every text comes from a type that has none of them: this is the door that stays shut if one ever doesn't.
+        let reason = format!("`{}` is more than one line", line.text.escape_debug());
+        return Err(StepError::of_call(call, reason));
+    }
     let output = start(&path, call, interrupted).map_err(|error| StepError::of_call(call, error.to_string()))?;
     let lines = call.input.len();
     tracing::info!(
@@ -126,6 +132,7 @@ fn start(path: &Path, call: &Call, interrupted: Option<&AtomicBool>) -> io::Resu
         .env_clear()
         .env("PATH", TRUSTED_DIRS.join(":"))
         .env("LC_ALL", "C")
+        .env(holder::TOOL_VARIABLE, holder::tool_mark(call.program.as_str()))
         .stdin(if call.input.is_empty() { Stdio::null() } else { Stdio::piped() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -13,6 +13,14 @@ use crate::error::Failure;
 /// A TCP port: of the apps of an instance each has its own, and is named by it.
 pub type Port = NonZeroU16;
 
+/// Reads a port in its one spelling: std's parser takes `+80` and `080` too.
+pub fn port(text: &str) -> Result<Port, Failure> {
+    let is_canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    text.parse().ok().filter(|_| is_canonical).ok_or_else(|| {
+        Failure::usage(format!("`{}` is no port", text.escape_debug())).hint("a port is a number from 1 to 65535")
+    })
+}
+
 /// A program that runs in an instance, and listens on a port there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -13,3 +13,4 @@ pub mod owner;
 pub mod policy;
 pub mod policy_file;
 pub mod state;
+mod unique;

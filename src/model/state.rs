@@ -12,6 +12,7 @@ use crate::model::cidr::Cidr;
 use crate::model::name::{IfName, Name, VpcName};
 use crate::model::owner::Target;
 use crate::model::policy::Policy;
+use crate::model::unique;
 
 /// All VPCs of one host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,7 +22,7 @@ pub struct State {
     #[serde(default)]
     pub host: Host,
     /// The VPCs by name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique::map")]
     pub vpcs: BTreeMap<VpcName, Vpc>,
     /// The peerings, in the order of their VPCs' names.
     #[serde(default)]
@@ -33,7 +34,7 @@ pub struct State {
 #[serde(deny_unknown_fields)]
 pub struct Host {
     /// The interfaces that VPCs leave by.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique::map")]
     pub wans: BTreeMap<IfName, Wan>,
     /// The iptables tables that came into being with vpcctl's rules.
     #[serde(default)]
@@ -73,7 +74,7 @@ pub struct Vpc {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nat: Option<Nat>,
     /// The subnets by name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique::map")]
     pub subnets: BTreeMap<Name, Subnet>,
 }
 
@@ -199,10 +200,10 @@ pub struct Subnet {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
     /// The apps of the first instance, by port.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "unique::map", skip_serializing_if = "BTreeMap::is_empty")]
     pub apps: BTreeMap<Port, App>,
     /// The further instances by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "unique::map", skip_serializing_if = "BTreeMap::is_empty")]
     pub instances: BTreeMap<Name, Instance>,
 }
 
@@ -216,7 +217,7 @@ pub struct Instance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
     /// Its apps, by port.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "unique::map", skip_serializing_if = "BTreeMap::is_empty")]
     pub apps: BTreeMap<Port, App>,
 }
 
