@@ -3,6 +3,7 @@
 
 pub mod attack;
 pub mod dump;
+pub mod flows;
 pub mod sandbox;
 pub mod shim;
 
