@@ -192,6 +192,23 @@ def overlaps(own, a):
             yield "overlap", eth(a["gateway-mac"], own, IPV4, packet)
 
 
+def fragment(own, a):
+    """One fragment of a packet in the name of `source`: `part` is its `head` or its `tail`, which says who sent it."""
+    name = a["part"] + "-" + a["ip"]
+    body = udp(b"".ljust(24, b"."), 4000, 4000) if a["part"] == "head" else mark(name).ljust(32, b".")
+    body = body[:4] + struct.pack("!H", 64) + body[6:] if a["part"] == "head" else body
+    offset = 0 if a["part"] == "head" else 32
+    packet = ip(a["source"], a["to"], 17, body, 99, offset, more=a["part"] == "head")
+    yield name, eth(a["gateway-mac"], own, IPV4, packet)
+
+
+def fragment_flood(own, a):
+    """First fragments of `count` packets that never come to an end."""
+    for ident in range(int(a["count"])):
+        packet = ip(a["ip"], a["to"], 17, udp(mark("fragment-flood").ljust(64, b".")), ident, more=True)
+        yield "fragment-flood", eth(a["gateway-mac"], own, IPV4, packet)
+
+
 def tunnels(own, a):
     """Packets from `ip` to `inner`, wrapped and sent to each of `to`: whoever unwraps them lets them in."""
     for outer in a["to"].split(","):
@@ -244,7 +261,7 @@ def forgeries(own, a):
             yield "odd-segment", eth(a["gateway-mac"], own, IPV4, ip(source, you, 6, segment))
 
 
-THEMES = [link, sources, protocols, tricks, source_route, overlaps, tunnels, arp_flood, mac_flood, sweep, forgeries]
+THEMES = [link, sources, protocols, tricks, source_route, overlaps, fragment, fragment_flood, tunnels, arp_flood, mac_flood, sweep, forgeries]
 
 
 def send(theme, *settings):
