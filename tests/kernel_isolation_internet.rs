@@ -35,7 +35,7 @@ fn mac_of(sandbox: &mut Sandbox, netns: &str, device: &str) -> String {
 }
 
 fn private_attacker() -> String {
-    format!("ip=10.0.2.2 gateway=10.0.2.1 gateway-mac={}", names::bridge_mac("10.0.0.0".parse().unwrap()))
+    format!("ip=10.0.2.2 gateway=10.0.2.1 gateway-mac={}", names::bridge_mac("10.0.0.0".parse().expect("an address")))
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_private_instance_finds_no_way_out() {
     let to = "203.0.113.5,203.0.113.53";
     let attack = |sandbox: &mut Sandbox| -> Names {
         let a = private_attacker();
-        let neighbour = names::mac("10.0.1.2".parse().unwrap());
+        let neighbour = names::mac("10.0.1.2".parse().expect("an address"));
         let by_neighbour = format!("ip=10.0.2.2 gateway=10.0.1.2 gateway-mac={neighbour} port=53 to=203.0.113.7");
         let mut sent = sandbox.attack("vpc1-private", "tricks", &format!("{a} port=53 ttl=5 to={to}"));
         sent.extend(sandbox.attack("vpc1-private", "protocols", &format!("{a} to={to}")));

@@ -26,11 +26,11 @@ fn three_instances() -> Sandbox {
 }
 
 fn mac(address: &str) -> String {
-    names::mac(address.parse().unwrap())
+    names::mac(address.parse().expect("an address"))
 }
 
 fn bridge_mac() -> String {
-    names::bridge_mac("10.0.0.0".parse().unwrap())
+    names::bridge_mac("10.0.0.0".parse().expect("an address"))
 }
 
 /// Who attacks, whom, and where the router is.
@@ -74,7 +74,7 @@ fn nobody_hears_what_is_for_others_not_even_in_a_flood_of_mac_addresses() {
     let mut sandbox = three_instances();
     let flood = format!("{} count=5000", settings());
     let entries = |sandbox: &mut Sandbox| -> usize {
-        sandbox.ok("ip netns exec vpc1 bridge fdb show br br-vpc1 | wc -l").trim().parse().unwrap()
+        sandbox.ok("ip netns exec vpc1 bridge fdb show br br-vpc1 | wc -l").trim().parse().expect("a number")
     };
     let before = entries(&mut sandbox);
     let mut attacker = sandbox.ear("vpc1-public", "hear eth0");
@@ -105,7 +105,7 @@ fn the_routers_neighbour_table_takes_no_entry_from_an_instance() {
     let mut sandbox = three_instances();
     let neighbours =
         |sandbox: &mut Sandbox| sandbox.ok("ip -n vpc1 neigh show dev br-vpc1 | grep -v PERMANENT | wc -l");
-    let count = |text: String| -> usize { text.trim().parse().unwrap() };
+    let count = |text: String| -> usize { text.trim().parse().expect("a number") };
     let before = sandbox.ok("ip -n vpc1 -j neigh show dev br-vpc1");
     // In the name of those who aren't there, in every network; and packets to those who aren't there.
     let flood = format!("{} count=8 from=10.0.1,10.0.2,10.0.9,10.9.9,8.8.8,198.51.100,127.0.0,224.0.0", settings());
