@@ -278,6 +278,7 @@ def send(theme, *settings):
             raw.send(data)
         if time.monotonic() >= until:
             break
+        time.sleep(0.001)
     for name in dict.fromkeys(name for name, _ in frames):
         print(name)
 
