@@ -156,32 +156,6 @@ fn a_new_egress_deny_cuts_what_the_instance_had_opened() {
 }
 
 #[test]
-fn replacing_a_policy_loses_nothing_that_is_allowed_and_lets_nothing_else_through() {
-    let mut sandbox = served();
-    let policy = |other: u16| {
-        format!(
-            r#"{{"ingress": [{{"protocol": "icmp", "action": "allow"}},
-        {{"port": 80, "protocol": "tcp", "action": "allow"}}, {{"port": {other}, "protocol": "udp", "action": "allow"}}]}}"#
-        )
-    };
-    let (one, two) = (sandbox.file("one.json", &policy(8000)), sandbox.file("two.json", &policy(8010)));
-    sandbox.ok(&format!("vpcctl apply-policy vpc1/public {one}"));
-    sandbox.stream("vpc1-private", "tcp", "10.0.1.2:80", "stream");
-    sandbox.start("vpc1-private", "flood", "ping -f -i 0.002 10.0.1.2");
-    // What is denied all the time: a packet that got through would be answered.
-    sandbox.start("vpc1-private", "denied", "/usr/bin/python3 -SE $T/peer.py stream udp 10.0.1.2 443");
-    sandbox.wait_for_file("denied.out", |out| out.contains("ready"));
-    for _ in 0..25 {
-        sandbox.ok(&format!("vpcctl -q apply-policy vpc1/public {two} && vpcctl -q apply-policy vpc1/public {one}"));
-    }
-    sandbox.ok("pkill -INT -x ping");
-    let flood = sandbox.wait_for_file("flood.out", |out| out.contains("packet loss"));
-    assert!(flood.contains(" 0% packet loss"), "{flood}");
-    sandbox.assert_flowing("stream");
-    assert_eq!(sandbox.answers("denied"), 0);
-}
-
-#[test]
 fn one_file_serves_several_subnets() {
     let mut sandbox = served();
     sandbox.serve("vpc1-private", &[80, 5432]);

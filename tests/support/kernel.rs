@@ -539,6 +539,7 @@ fn default_value(key: &str) -> &'static str {
     match name {
         "send_redirects" | "accept_redirects" | "nf_conntrack_tcp_loose" => "1",
         "icmp_ratelimit" => "1000",
+        "ipfrag_time" => "30",
         "ip_unprivileged_port_start" => "1024",
         "proxy_delay" => "80",
         _ if name.starts_with("bridge-nf-call") => "1",

@@ -1,7 +1,9 @@
 //! What the tests against a real kernel share. Each test crate uses a part of it.
 #![allow(dead_code, reason = "each test crate uses a part")]
 
+pub mod attack;
 pub mod dump;
+pub mod flows;
 pub mod sandbox;
 pub mod shim;
 
