@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::error::{Failure, Kind, Result};
 use crate::host::{Host, StepError, facts, look, namespace, privilege, run};
+use crate::model::cidr::Cidr;
 use crate::model::facts::HostFacts;
 use crate::model::state::State;
 use crate::plan::batch::{self, Part, Program};
@@ -72,7 +73,9 @@ struct Checked {
 impl Session<'_> {
     /// The state, for commands that only read. They take no lock: the file is replaced whole.
     pub fn read(&self) -> Result<State> {
-        self.store.load()
+        let state = self.store.load()?;
+        run::keep_to(state.host.iptables)?;
+        Ok(state)
     }
 
     /// What the kernel has of these ops.
@@ -87,6 +90,11 @@ impl Session<'_> {
         facts::gather(state, first_rules)
     }
 
+    /// The same, with what stops VPCs from leaving the host.
+    pub fn facts_with_barriers(&self, state: &State, pool: Cidr) -> Result<HostFacts> {
+        Ok(facts::with_barriers(self.facts(state)?, pool))
+    }
+
     /// Makes `edit` true in the kernel and then in the state file. Where it changes nothing, `subject`'s objects are looked
     /// at, and what was removed behind vpcctl's back is made again.
     pub fn change(&self, subject: &Subject, edit: impl FnOnce(&mut State) -> Result<()>) -> Result<Outcome> {
@@ -94,7 +102,7 @@ impl Session<'_> {
             return self.show(subject, edit);
         }
         privilege::check()?;
-        privilege::check_place(&self.store.load()?)?;
+        privilege::check_place(&self.read()?)?;
         TOOLS.iter().try_for_each(|program| run::find(program.as_str()).map(|_| ()))?;
         self.store.prepare()?;
         self.ui.log_to(&self.store.log_path());
@@ -112,7 +120,7 @@ impl Session<'_> {
 
     /// The dry run: the plan as a script on stdout.
     fn show(&self, subject: &Subject, edit: impl FnOnce(&mut State) -> Result<()>) -> Result<Outcome> {
-        let old = self.store.load()?;
+        let old = self.read()?;
         if let Some(intent) = self.store.intent()? {
             self.ui
                 .note(&format!("`{}` did not end cleanly; the next command puts that right first", intent.changed_by));
@@ -187,7 +195,7 @@ impl Session<'_> {
     fn checked_plan(&self, old: &State, new: &State) -> Result<Checked> {
         let plan = plan::between(old, new);
         let fresh = claims::fresh(&plan, &plan::affected_ops(old, new));
-        let taken = fresh.iter().any(|op| claims::may_be_taken(op, new, &namespace::has_file, &namespace::has_link));
+        let taken = fresh.iter().any(|op| claims::may_be_taken(op, new, &namespace::has_file, &namespace::is_link_name_taken));
         let lost = is_lost(&plan) || !self.has_all(&claims::standing_guard(old, new))?;
         let doomed = claims::doomed(&plan);
         let seen = self.observe(&doomed)?;
@@ -330,7 +338,7 @@ fn failure(error: &StepError) -> Failure {
     if error.interrupted {
         return Failure::new(Kind::Interrupted, "interrupted");
     }
-    let StepError { object, command, reason, hint, .. } = error;
+    let StepError { object, command, reason, hint, kind, .. } = error;
     let message = if command.is_empty() {
         format!("{object}: {reason}")
     } else {
@@ -339,6 +347,6 @@ fn failure(error: &StepError) -> Failure {
     let busy = reason.contains("holding the xtables lock");
     Failure {
         hint: hint.as_deref().map(str::to_owned),
-        ..Failure::new(if busy { Kind::Busy } else { Kind::Failed }, message)
+        ..Failure::new(kind.unwrap_or(if busy { Kind::Busy } else { Kind::Failed }), message)
     }
 }

@@ -11,9 +11,11 @@ use crate::host::run;
 use crate::host::{Host, StepError, apps, files, look, pool, processes};
 use crate::model::kernel_names::Netns;
 use crate::model::owner::Owner;
+use crate::model::state::Flavour;
 use crate::plan::batch::{Call, InputLine, Program, Step, Steps, Write};
 use crate::plan::line::{Leftover, Place, Setting};
 use crate::plan::observed::Seen;
+use crate::plan::rule::Table;
 
 impl Host<'_> {
     /// Runs the steps of one part of a plan; stops at the first that fails.
@@ -125,8 +127,12 @@ fn clean(leftovers: &[Leftover]) -> Result<(), StepError> {
     if run::find(Program::Nft.as_str()).is_err() {
         return Ok(());
     }
+    // What iptables-legacy shows says nothing of nft's tables.
+    if run::flavour() == Some(Flavour::Legacy) {
+        return Ok(());
+    }
     let mut seen = Seen::default();
-    seen.read_rules(&look::rules(&Place::Host)?);
+    seen.read_rules(&look::rules(&Place::Host, &[Table::Filter, Table::Nat].into())?);
     let mut delete = Call::plain(Place::Host, Program::Nft, &["-f", "-"]);
     let unused = leftovers.iter().filter(|leftover| seen.is_unused(leftover));
     let line = |leftover| InputLine { text: format!("delete {leftover}"), object: Owner::Host };

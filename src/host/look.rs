@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::app::record::Apps;
+use crate::error::Kind;
 use crate::host::run;
 use crate::host::{StepError, files, namespace, pool};
 use crate::model::app::App;
+use crate::model::kernel_names::Netns;
 use crate::model::owner::Owner;
 use crate::plan::batch::{Call, InputLine, Program};
 use crate::plan::launch::AppId;
@@ -16,6 +18,7 @@ use crate::plan::line::Place;
 use crate::plan::observed::{IP_QUERIES, Observed, Questions, Seen, questions};
 use crate::plan::op::{Object, Op};
 use crate::plan::resolver;
+use crate::plan::rule::Table;
 
 /// How often a dump that the kernel says was interrupted is asked for again.
 const DUMP_ATTEMPTS: usize = 8;
@@ -25,6 +28,7 @@ pub fn observe<'a>(ops: impl IntoIterator<Item = &'a Op>, apps: &Apps) -> Result
     let ops: Vec<&Op> = ops.into_iter().collect();
     let (configured, apps) = besides_namespaces(&ops, apps);
     let asked = questions(ops);
+    asked.keys().filter_map(Place::netns).try_for_each(refuse_odd_file)?;
     let stale = asked.keys().filter_map(|place| place.netns()).filter(|netns| namespace::is_stale(netns));
     let stale = stale.cloned().collect();
     let places = asked.len();
@@ -47,6 +51,20 @@ pub fn observe<'a>(ops: impl IntoIterator<Item = &'a Op>, apps: &Apps) -> Result
     pool::run(pool::size(places), &work);
     let places = seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)?;
     Ok(Observed { places, stale, files: configured, apps })
+}
+
+/// A directory, or a link to nowhere, among the namespaces is nobody's namespace, and not vpcctl's to remove.
+fn refuse_odd_file(netns: &Netns) -> Result<(), StepError> {
+    if !namespace::is_odd(netns) {
+        return Ok(());
+    }
+    let path = namespace::path(netns);
+    let reason = format!("{} is no namespace, and vpcctl did not make it", path.display());
+    Err(StepError {
+        kind: Some(Kind::Conflict),
+        hint: Some("remove or rename it, if that is for you to decide, or choose another name".into()),
+        ..StepError::new(format!("namespace `{netns}`"), "", reason)
+    })
 }
 
 /// What namespaces leave behind on the host: files of configuration, and records of apps.
@@ -92,20 +110,31 @@ fn look(place: &Place, questions: &Questions) -> Result<Seen, StepError> {
         seen.read_sets(&dump(&Call::plain(place.clone(), Program::Ipset, &["save"]))?);
     }
     if questions.rules {
-        seen.read_rules(&rules(place)?);
+        seen.read_rules(&rules(place, &questions.tables)?);
     }
     seen.sysctls = settings(&questions.sysctls);
     Ok(seen)
 }
 
-/// A place's rules as `iptables-save` prints them; a table that it can't read is an error, not an empty table.
-pub fn rules(place: &Place) -> Result<String, StepError> {
-    let call = Call::plain(place.clone(), Program::IptablesSave, &[]);
-    let text = dump(&call)?;
-    if let Some(line) = text.lines().find(|line| line.starts_with("# Table") && line.contains("incompatible")) {
-        return Err(StepError::of_call(&call, line.trim_start_matches("# ")));
+/// A place's rules as `iptables-save` prints them, at least those of `tables`; one of these that it can't read is an error, not
+/// an empty table. Somebody else's table that vpcctl has nothing in is no obstacle.
+pub fn rules(place: &Place, tables: &BTreeSet<Table>) -> Result<String, StepError> {
+    let all = readable_rules(&Call::plain(place.clone(), Program::IptablesSave, &[]));
+    let each = |table: &Table| Call::plain(place.clone(), Program::IptablesSave, &["-t", table.as_str()]);
+    all.or_else(|_| tables.iter().map(|table| readable_rules(&each(table))).collect())
+}
+
+fn readable_rules(call: &Call) -> Result<String, StepError> {
+    let unreadable = |error: StepError| StepError {
+        kind: Some(Kind::Host),
+        hint: Some("move what only nft can say into a table of another name than filter, nat, raw or security".into()),
+        ..error
+    };
+    let text = dump(call).map_err(unreadable)?;
+    match text.lines().find(|line| line.starts_with("# Table") && line.contains("incompatible")) {
+        Some(line) => Err(unreadable(StepError::of_call(call, line.trim_start_matches("# ")))),
+        None => Ok(text),
     }
-    Ok(text)
 }
 
 /// The call that answers [`IP_QUERIES`].

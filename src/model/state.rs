@@ -41,6 +41,29 @@ pub struct Host {
     /// The built-in chains that came into being with vpcctl's rules in somebody else's tables, as table and chain.
     #[serde(default)]
     pub own_chains: BTreeSet<(String, String)>,
+    /// The flavour of iptables that the rules of all VPCs are in, whatever the host's choice has become since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iptables: Option<Flavour>,
+}
+
+/// Which of the kernel's two interfaces an iptables tool speaks to. A packet has to pass the rules of both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Flavour {
+    /// nf_tables.
+    Nft,
+    /// The one before it.
+    Legacy,
+}
+
+impl Flavour {
+    /// As the tools call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Flavour::Nft => "nf_tables",
+            Flavour::Legacy => "legacy",
+        }
+    }
 }
 
 /// An interface that VPCs leave by.

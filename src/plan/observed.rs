@@ -72,6 +72,8 @@ pub struct SeenLink {
     pub kind: String,
     /// The bridge that it is a port of.
     pub master: Option<String>,
+    /// Its other names.
+    pub altnames: Vec<String>,
     /// Is the port guarded: isolated, locked, not learning, not flooded?
     pub guarded: bool,
 }
@@ -147,6 +149,8 @@ pub struct Questions {
     pub sets: bool,
     /// Rules.
     pub rules: bool,
+    /// The tables that the rules are in: others may be beyond what the tool can read.
+    pub tables: BTreeSet<Table>,
     /// The settings to read.
     pub sysctls: BTreeSet<String>,
 }
@@ -166,9 +170,15 @@ pub fn questions<'a>(ops: impl IntoIterator<Item = &'a Op>) -> BTreeMap<Place, Q
                 questions.sysctls.insert(sysctl.key.clone());
             }
             Object::Set { .. } | Object::SetEntry { .. } => questions.sets = true,
-            Object::Chain { .. } | Object::Jump { .. } | Object::DropPolicy { .. } | Object::Leftover(_) => {
+            Object::Chain { table, .. } | Object::Jump { table, .. } => {
                 questions.rules = true;
+                questions.tables.insert(*table);
             }
+            Object::DropPolicy { .. } => {
+                questions.rules = true;
+                questions.tables.insert(Table::Filter);
+            }
+            Object::Leftover(_) => questions.rules = true,
             Object::Fdb { .. } => questions.fdb = true,
             _ => questions.ip = true,
         }
@@ -187,6 +197,8 @@ struct LinkJson {
     address: String,
     #[serde(default)]
     ifalias: String,
+    #[serde(default)]
+    altnames: Vec<String>,
     #[serde(default)]
     group: String,
     #[serde(default)]
@@ -338,6 +350,7 @@ fn link(json: LinkJson) -> (String, SeenLink) {
         up: json.flags.iter().any(|flag| flag == "UP"),
         kind: json.linkinfo.info_kind,
         master: json.master,
+        altnames: json.altnames,
         guarded,
     };
     (json.ifname, seen)
