@@ -195,7 +195,8 @@ impl Session<'_> {
     fn checked_plan(&self, old: &State, new: &State) -> Result<Checked> {
         let plan = plan::between(old, new);
         let fresh = claims::fresh(&plan, &plan::affected_ops(old, new));
-        let taken = fresh.iter().any(|op| claims::may_be_taken(op, new, &namespace::has_file, &namespace::is_link_name_taken));
+        let taken =
+            fresh.iter().any(|op| claims::may_be_taken(op, new, &namespace::has_file, &namespace::is_link_name_taken));
         let lost = is_lost(&plan) || !self.has_all(&claims::standing_guard(old, new))?;
         let doomed = claims::doomed(&plan);
         let seen = self.observe(&doomed)?;

@@ -90,7 +90,12 @@ fn other_chains(facts: &Facts) -> Vec<Finding> {
         let passed = chain.hook.as_deref().is_some_and(|hook| HOOKS.contains(&hook));
         let iptables = ["ip", "ip6"].contains(&chain.family.as_str()) && chain.table == "filter";
         let ipv4 = ["ip", "inet"].contains(&chain.family.as_str());
-        passed && ipv4 && !is_said(chain) && !iptables && chain.table != "firewalld" && chain.policy.as_deref() == Some("drop")
+        passed
+            && ipv4
+            && !is_said(chain)
+            && !iptables
+            && chain.table != "firewalld"
+            && chain.policy.as_deref() == Some("drop")
     };
     let finding = |chain: &NftChain| {
         let NftChain { family, table, name, hook, .. } = chain;

@@ -117,7 +117,8 @@ fn flavour(facts: &Facts) -> Option<Finding> {
     let recorded = facts.state.readable().and_then(|state| state.host.iptables);
     if let Some(recorded) = recorded.filter(|recorded| *recorded != save) {
         let (recorded, save) = (recorded.as_str(), save.as_str());
-        let what = format!("the VPCs' rules are in the {recorded} flavour of iptables, and `iptables` is the {save} one now");
+        let what =
+            format!("the VPCs' rules are in the {recorded} flavour of iptables, and `iptables` is the {save} one now");
         let remedy = "vpcctl keeps to theirs until the last VPC is deleted; new ones then take the host's";
         return Some(Finding::warning(id, what, remedy));
     }

@@ -15,7 +15,6 @@ use crate::model::state::Flavour;
 use crate::plan::batch::{Call, InputLine, Program, Step, Steps, Write};
 use crate::plan::line::{Leftover, Place, Setting};
 use crate::plan::observed::Seen;
-use crate::plan::rule::Table;
 
 impl Host<'_> {
     /// Runs the steps of one part of a plan; stops at the first that fails.
@@ -132,7 +131,8 @@ fn clean(leftovers: &[Leftover]) -> Result<(), StepError> {
         return Ok(());
     }
     let mut seen = Seen::default();
-    seen.read_rules(&look::rules(&Place::Host, &[Table::Filter, Table::Nat].into())?);
+    let tables = leftovers.iter().filter_map(Leftover::table).collect();
+    seen.read_rules(&look::rules(&Place::Host, &tables)?);
     let mut delete = Call::plain(Place::Host, Program::Nft, &["-f", "-"]);
     let unused = leftovers.iter().filter(|leftover| seen.is_unused(leftover));
     let line = |leftover| InputLine { text: format!("delete {leftover}"), object: Owner::Host };

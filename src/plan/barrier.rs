@@ -59,9 +59,11 @@ impl Barrier {
     pub fn remedy(&self) -> String {
         let ChainId { family, table, chain } = &self.base;
         match (family.as_str(), table.as_str()) {
-            (_, "firewalld") => "firewall-cmd --zone=trusted --add-interface=vpc-+ (and once more with --permanent); then repeat \
+            (_, "firewalld") => {
+                "firewall-cmd --zone=trusted --add-interface=vpc-+ (and once more with --permanent); then repeat \
                                  the command"
-                .into(),
+                    .into()
+            }
             ("legacy", _) => format!(
                 "iptables-legacy -I {chain} -i vpc-+ -j ACCEPT; \
                  iptables-legacy -I {chain} -o vpc-+ -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"
@@ -187,7 +189,9 @@ impl Ruleset {
                 continue;
             }
             match (self.act(id, rule, packet, depth), fit) {
-                (Some(fate), Fit::Yes) if !(unsure && matches!(fate, Fate::Dropped(_) | Fate::Undecided)) => return fate,
+                (Some(fate), Fit::Yes) if !(unsure && matches!(fate, Fate::Dropped(_) | Fate::Undecided)) => {
+                    return fate;
+                }
                 (Some(_), Fit::Yes) => return Fate::Unsure,
                 // What may drop isn't sure to; what may accept, or leave the chain, is a way past all that follows.
                 (Some(Fate::Dropped(_)), _) | (None, _) => {}

@@ -107,10 +107,12 @@ pub fn refuse_present(op: &Op, observed: &Observed) -> Result<()> {
             };
             Err(refusal(op, whose))
         }
-        Object::Cable { ends, .. } => match ends.iter().find_map(|end| altname_of(observed, &end.place, end.device.as_str())) {
-            Some(link) => Err(refusal(op, &format!("as another name of {link}, and vpcctl did not make it"))),
-            None => Ok(()),
-        },
+        Object::Cable { ends, .. } => {
+            match ends.iter().find_map(|end| altname_of(observed, &end.place, end.device.as_str())) {
+                Some(link) => Err(refusal(op, &format!("as another name of {link}, and vpcctl did not make it"))),
+                None => Ok(()),
+            }
+        }
         Object::Chain { .. } => refuse_foreign_chain(op, observed).and_then(|()| refuse_foreign_jump(op, observed)),
         _ => Ok(()),
     }
@@ -138,7 +140,9 @@ fn refuse_foreign_jump(op: &Op, observed: &Observed) -> Result<()> {
         found.rules.iter().filter(|rule| leads_there(&rule.text) && rule.text != own).map(move |rule| (name, rule))
     });
     match of_table.next() {
-        Some((name, rule)) => Err(refusal(op, &format!("and a rule of {name} that isn't vpcctl's leads to it: {}", rule.text))),
+        Some((name, rule)) => {
+            Err(refusal(op, &format!("and a rule of {name} that isn't vpcctl's leads to it: {}", rule.text)))
+        }
         None => Ok(()),
     }
 }

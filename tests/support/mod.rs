@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test crate uses a part")]
 
 pub mod dump;
+pub mod neighbours;
 pub mod sandbox;
 pub mod shim;
 

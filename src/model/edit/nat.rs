@@ -94,8 +94,9 @@ fn still_there(facts: &HostFacts, wan: &IfName, vpc: &VpcName) -> Result<()> {
         return Ok(());
     }
     let message = format!("VPC `{vpc}` leaves by the interface {wan}, which the host doesn't have any more");
-    Err(Failure::new(Kind::Host, message)
-        .hint(format!("`vpcctl disable-nat {vpc}`, then `vpcctl enable-nat {vpc}`, which leaves by the default route's")))
+    Err(Failure::new(Kind::Host, message).hint(format!(
+        "`vpcctl disable-nat {vpc}`, then `vpcctl enable-nat {vpc}`, which leaves by the default route's"
+    )))
 }
 
 /// Refuses what could not work: vpcctl doesn't change the rules of others, and its own can't overrule them.

@@ -27,8 +27,7 @@ fn verdict(rules: &[String]) -> Option<String> {
     found.map(|barrier| barrier.chain.chain)
 }
 
-const ESTABLISHED: &str =
-    r#"{"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}}, {"accept": null}"#;
+const ESTABLISHED: &str = r#"{"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}}, {"accept": null}"#;
 
 #[test]
 fn a_policy_of_drop_is_a_barrier_until_both_ways_are_open() {
@@ -74,7 +73,10 @@ fn senders_and_interfaces_are_compared() {
     let from = |prefix: &str, len: u8| {
         let right = format!(r#"{{"prefix": {{"addr": "{prefix}", "len": {len}}}}}"#);
         let left = r#"{"payload": {"protocol": "ip", "field": "saddr"}}"#;
-        rule("forward", &format!(r#"{{"match": {{"op": "==", "left": {left}, "right": {right}}}}}, {{"accept": null}}"#))
+        rule(
+            "forward",
+            &format!(r#"{{"match": {{"op": "==", "left": {left}, "right": {right}}}}}, {{"accept": null}}"#),
+        )
     };
     assert_eq!(verdict(&[back.clone(), from("198.19.0.0", 16)]), None);
     assert_eq!(verdict(&[back.clone(), from("10.0.0.0", 8)]).as_deref(), Some("forward"));
