@@ -34,6 +34,7 @@ fn firewalld_whose_zone_forwards_nothing_is_named_and_opened_by_its_own_command(
     sandbox.load_rules(&["firewalld-closed"]);
     sandbox.ok("vpcctl create-vpc vpc1 10.0.0.0/16 && vpcctl add-subnet vpc1 public 10.0.1.0/24 --public");
     sandbox.ok("vpcctl add-subnet vpc1 private 10.0.2.0/24");
+    sandbox.settle();
     let before = sandbox.dump();
     let why =
         ["would not work", "filter_FWD_public", "inet firewalld", "firewall-cmd --zone=trusted --add-interface=vpc-+"];

@@ -13,6 +13,7 @@ for t in iptables ip6tables; do for end in '' -save -restore; do ln -sf /run/cho
 /// A sandbox where [`choose_legacy`] works. A kernel without the legacy flavour fails the test, and says so.
 fn sandbox_with_both() -> Sandbox {
     let mut sandbox = Sandbox::new();
+    sandbox.settle();
     let tables = sandbox.run("iptables-legacy-save -t filter && iptables-legacy-save -t nat");
     assert_eq!(tables.code, 0, "this kernel or host lacks iptables-legacy (ip_tables):\n{}", tables.report());
     sandbox.ok(LEGACY);
@@ -101,12 +102,15 @@ fn a_choice_that_changes_meanwhile_leaves_and_doubles_nothing() {
         let mut sandbox = sandbox_with_both();
         sandbox.ok(FOREIGN);
         let theirs = sandbox.ok(THEIRS);
-        let (choose_first, choose_other): (fn(&mut Sandbox), fn(&mut Sandbox)) =
-            if first == "nft" { (|_| (), choose_legacy) } else { (choose_legacy, choose_nft) };
-        choose_first(&mut sandbox);
+        if first == "legacy" {
+            choose_legacy(&mut sandbox);
+        }
         sandbox.add_vpc1();
         let made = counts(&mut sandbox);
-        choose_other(&mut sandbox);
+        match first {
+            "nft" => choose_legacy(&mut sandbox),
+            _ => choose_nft(&mut sandbox),
+        }
         sandbox.says("vpcctl enable-nat vpc1", &["nothing changed"]);
         sandbox.says("vpcctl doctor", &["vpcctl keeps to theirs"]);
         assert_eq!(counts(&mut sandbox), made, "a repeated command doubles nothing");
@@ -156,6 +160,7 @@ fn a_table_that_iptables_cannot_read_is_refused_with_the_reason() {
     const WHY: [&str; 2] = ["iptables-save -t", "into a table of another name"];
     for table in ["filter", "nat"] {
         let mut sandbox = Sandbox::new();
+        sandbox.settle();
         sandbox.ok(&unreadable(table));
         let before = sandbox.dump_host();
         if table == "filter" {
@@ -180,6 +185,7 @@ fn a_table_that_iptables_cannot_read_is_refused_with_the_reason() {
 #[test]
 fn tables_without_rules_of_vpcctl_may_hold_what_they_like() {
     let mut sandbox = Sandbox::new();
+    sandbox.settle();
     sandbox.ok(&format!("{}\n{}", unreadable("mangle"), unreadable("raw")));
     let before = sandbox.dump_host();
     sandbox.add_vpc1();

@@ -38,6 +38,7 @@ fn what_has_our_name_and_is_not_ours_is_refused_and_stays() {
 
 fn assert_refused(make: &str, whose: &str) {
     let mut sandbox = Sandbox::new();
+    sandbox.settle();
     sandbox.ok(make);
     let before = sandbox.dump_host();
     sandbox.fails(4, CREATE, &[whose]);
@@ -76,6 +77,7 @@ fn routes_rules_sets_and_files_of_others_are_left_alone() {
         ip rule add pref 31000 from 192.0.2.0/24 lookup 77 && ip rule add pref 31001 iif lo lookup 78
         ipset create vpcctl-10.0.0.0 hash:ip && ipset add vpcctl-10.0.0.0 192.0.2.7
         mkdir -p /etc/netns/vpc1-public && echo nameserver 192.0.2.53 >/etc/netns/vpc1-public/resolv.conf");
+    sandbox.settle();
     let before = sandbox.dump_host();
     sandbox.add_vpc1();
     sandbox.assert_vpc1_works();
@@ -112,6 +114,7 @@ fn strict_reverse_paths_and_bridged_packets_are_no_obstacle() {
 #[test]
 fn what_others_switch_off_move_or_rewrite_is_healed() {
     let mut sandbox = Sandbox::with_vpc1();
+    sandbox.settle();
     let before = sandbox.dump();
     for meddle in [
         // Somebody switches forwarding on and off: the kernel takes the interfaces' own settings with it.

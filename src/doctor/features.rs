@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::tools::flavour_in;
+use crate::model::flavour::Flavour;
 use crate::model::owner::Owner;
-use crate::model::state::Flavour;
 use crate::plan::batch::{Call, InputLine, Program};
 use crate::plan::line::Place;
 

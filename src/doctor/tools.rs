@@ -3,7 +3,7 @@
 use super::facts::Facts;
 use super::version::Version;
 use super::{Finding, Level};
-use crate::model::state::Flavour;
+use crate::model::flavour::Flavour;
 use crate::plan::batch::Program;
 
 /// What vpcctl asks of a tool.

@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use crate::error::{Failure, Kind};
 use crate::host::StepError;
 use crate::log;
-use crate::model::state::Flavour;
+use crate::model::flavour::Flavour;
 use crate::plan::batch::{Call, Program};
 use crate::plan::script;
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use crate::model::cidr::Cidr;
+use crate::model::flavour::Flavour;
 use crate::model::name::IfName;
-use crate::model::state::Flavour;
 
 /// The Ethernet default, for a host without a default route, in bytes.
 pub const DEFAULT_MTU: u32 = 1500;

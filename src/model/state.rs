@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Failure, Result};
 use crate::model::app::{App, Port};
 use crate::model::cidr::Cidr;
+use crate::model::flavour::Flavour;
 use crate::model::name::{IfName, Name, VpcName};
 use crate::model::owner::Target;
 use crate::model::policy::Policy;
@@ -44,26 +45,6 @@ pub struct Host {
     /// The flavour of iptables that the rules of all VPCs are in, whatever the host's choice has become since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iptables: Option<Flavour>,
-}
-
-/// Which of the kernel's two interfaces an iptables tool speaks to. A packet has to pass the rules of both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Flavour {
-    /// nf_tables.
-    Nft,
-    /// The one before it.
-    Legacy,
-}
-
-impl Flavour {
-    /// As the tools call it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Flavour::Nft => "nf_tables",
-            Flavour::Legacy => "legacy",
-        }
-    }
 }
 
 /// An interface that VPCs leave by.

@@ -42,6 +42,15 @@ impl Sandbox {
         self.serve("container", &[80]);
     }
 
+    /// Waits until the host's own interface is up, with the addresses that come by themselves: what is compared later.
+    #[track_caller]
+    pub fn settle(&mut self) {
+        let ipv6 = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6";
+        self.wait_for(&format!(
+            "ip link show dev eth0 | grep LOWER_UP && {{ ! grep 0 {ipv6} || ip -6 addr show dev eth0 | grep fe80; }}"
+        ));
+    }
+
     /// What is neither vpcctl's nor counts.
     #[track_caller]
     pub fn theirs(&mut self) -> String {
@@ -69,6 +78,7 @@ impl Sandbox {
     /// and are healed.
     #[track_caller]
     pub fn live_beside(&mut self, reload: impl Fn(&mut Sandbox), still_works: impl Fn(&mut Sandbox)) {
+        self.settle();
         still_works(self);
         let (before, theirs) = (self.dump_host(), self.theirs());
         self.add_vpc1();
