@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::{Failure, Kind, Result};
 use crate::host::{Host, StepError, facts, look, namespace, privilege, run};
+use crate::model::cidr::Cidr;
 use crate::model::facts::HostFacts;
 use crate::model::state::State;
 use crate::plan::batch::{self, Part, Program};
@@ -76,7 +77,9 @@ struct Checked {
 impl Session<'_> {
     /// The state, for commands that only read. They take no lock: the file is replaced whole.
     pub fn read(&self) -> Result<State> {
-        self.store.load()
+        let state = self.store.load()?;
+        run::keep_to(state.host.iptables)?;
+        Ok(state)
     }
 
     /// What the kernel has of these ops.
@@ -89,6 +92,11 @@ impl Session<'_> {
         // Whether a table is there matters when the first rule goes into it.
         let first_rules = state.host.wans.is_empty() || state.vpcs.values().all(|vpc| vpc.uplink.is_none());
         facts::gather(state, first_rules)
+    }
+
+    /// The same, with what stops VPCs from leaving the host.
+    pub fn facts_with_barriers(&self, state: &State, pool: Cidr) -> Result<HostFacts> {
+        Ok(facts::with_barriers(self.facts(state)?, pool))
     }
 
     /// Makes `edit` true in the kernel and then in the state file. Where it changes nothing, `subject`'s objects are looked
@@ -112,7 +120,7 @@ impl Session<'_> {
     /// What has to be so before anything changes, and the right to change it.
     fn enter(&self) -> Result<Lock> {
         privilege::check()?;
-        privilege::check_place(&self.store.load()?)?;
+        privilege::check_place(&self.read()?)?;
         TOOLS.iter().try_for_each(|program| run::find(program.as_str()).map(|_| ()))?;
         self.store.prepare()?;
         self.ui.log_to(&self.store.log_path());
@@ -126,7 +134,7 @@ impl Session<'_> {
 
     /// The dry run: the plan as a script on stdout.
     fn show(&self, subject: &Subject, edit: impl FnOnce(&mut State) -> Result<()>) -> Result<Outcome> {
-        let old = self.store.load()?;
+        let old = self.read()?;
         if let Some(intent) = self.store.intent()? {
             self.ui
                 .note(&format!("`{}` did not end cleanly; the next command puts that right first", intent.changed_by));
@@ -205,7 +213,8 @@ impl Session<'_> {
     fn checked_plan(&self, old: &State, new: &State) -> Result<Checked> {
         let plan = plan::between(old, new);
         let fresh = claims::fresh(&plan, &plan::affected_ops(old, new));
-        let taken = fresh.iter().any(|op| claims::may_be_taken(op, new, &namespace::has_file, &namespace::has_link));
+        let taken =
+            fresh.iter().any(|op| claims::may_be_taken(op, new, &namespace::has_file, &namespace::is_link_name_taken));
         let lost = is_lost(&plan) || !self.has_all(&claims::standing_guard(old, new))?;
         let doomed = claims::doomed(&plan);
         let seen = self.observe(&doomed)?;
@@ -348,7 +357,7 @@ fn failure(error: &StepError) -> Failure {
     if error.interrupted {
         return Failure::new(Kind::Interrupted, "interrupted");
     }
-    let StepError { object, command, reason, hint, .. } = error;
+    let StepError { object, command, reason, hint, kind, .. } = error;
     let message = if command.is_empty() {
         format!("{object}: {reason}")
     } else {
@@ -357,6 +366,6 @@ fn failure(error: &StepError) -> Failure {
     let busy = reason.contains("holding the xtables lock");
     Failure {
         hint: hint.as_deref().map(str::to_owned),
-        ..Failure::new(if busy { Kind::Busy } else { Kind::Failed }, message)
+        ..Failure::new(kind.unwrap_or(if busy { Kind::Busy } else { Kind::Failed }), message)
     }
 }

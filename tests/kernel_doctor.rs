@@ -137,13 +137,15 @@ fn a_chain_beside_iptables_that_drops_is_in_the_way_until_it_has_the_remedy() {
     let mut sandbox = Sandbox::with_vpc1();
     let internet = "ip netns exec vpc1-public curl -s --max-time 1 http://203.0.113.5/";
     sandbox.ok(internet);
-    finds_none(&mut sandbox, "nft-drop");
+    finds_none(&mut sandbox, "forward-barrier");
     sandbox.ok("nft add table inet own");
     sandbox.ok("nft 'add chain inet own forward { type filter hook forward priority 0; policy drop; }'");
-    finds(&mut sandbox, "nft-drop", "warning", &["chain forward", "inet own", "internet"]);
+    finds(&mut sandbox, "forward-barrier", "warning", &["chain forward", "inet own", "internet"]);
     sandbox.expect(28, internet);
     sandbox.ok("nft 'add rule inet own forward iifname \"vpc-*\" accept'");
+    finds(&mut sandbox, "forward-barrier", "warning", &["chain forward"]);
     sandbox.ok("nft 'add rule inet own forward oifname \"vpc-*\" ct state established accept'");
+    finds_none(&mut sandbox, "forward-barrier");
     sandbox.ok(internet);
 }
 
@@ -164,7 +166,7 @@ fn rules_that_iptables_cannot_read_are_a_problem() {
     finds_none(&mut sandbox, "firewall-rules");
     sandbox.ok("nft add rule ip filter FORWARD meta random 5 accept");
     finds(&mut sandbox, "firewall-rules", "problem", &["can't be read", "table of another name"]);
-    sandbox.fails(1, "vpcctl create-vpc vpc1 10.0.0.0/16", &["iptables-save"]);
+    sandbox.fails(6, "vpcctl create-vpc vpc1 10.0.0.0/16", &["iptables-save", "table of another name"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::commands::args::{PoolArg, VpcArg, report};
 use crate::model::edit::{NatSpec, PUBLIC_NAMESERVERS, enable_nat};
+use crate::model::facts::{Barrier, HostFacts};
 use crate::model::name::{IfName, Name};
 use crate::model::owner::Owner;
 use crate::model::state::{Nameservers, State, SubnetType};
@@ -48,9 +49,10 @@ impl EnableNat {
         };
         let name = &spec.vpc;
         let subject = Subject::of(Owner::Vpc(name.clone()));
+        let mut host = HostFacts::default();
         let outcome = session.change(&subject, |state| {
-            let facts = session.facts(state)?;
-            enable_nat(state, &spec, &facts)
+            host = session.facts_with_barriers(state, spec.pool)?;
+            enable_nat(state, &spec, &host)
         })?;
         let vpc = outcome.new.vpc(name)?;
         let wan = vpc.nat.as_ref().map(|nat| nat.wan.to_string()).unwrap_or_default();
@@ -61,6 +63,7 @@ impl EnableNat {
         );
         report(session, &outcome, &format!("enabled {what}"), &format!("{what} is enabled"))?;
         self.note_public_nameservers(session, &outcome);
+        self.note_obstacles(session, &outcome, &host);
         let has_apps = launch::all(&outcome.new).any(|launch| &launch.instance.vpc == name);
         if outcome.is_change() && has_apps {
             session.ui.note(&format!("apps of {name} that run already keep the name servers that they began with"));
@@ -70,6 +73,26 @@ impl EnableNat {
         }
         Ok(())
     }
+
+    /// What has come since NAT was enabled: somebody's rules, or another default route.
+    fn note_obstacles(&self, session: &Session<'_>, outcome: &Outcome, host: &HostFacts) {
+        let Some((name, wan)) = self.vpc.get().ok().and_then(|name| {
+            let wan = outcome.new.vpcs.get(&name)?.nat.clone()?.wan;
+            Some((name, wan))
+        }) else {
+            return;
+        };
+        if let Some(Barrier { what, remedy }) = host.barriers.get(&wan) {
+            session.ui.note(&format!("NAT by {wan} doesn't work now: {what}; to open it: {remedy}"));
+        }
+        if let Some(other) = host.default_wan.as_ref().filter(|other| self.interface.is_none() && **other != wan) {
+            session.ui.note(&format!(
+                "{name} leaves by {wan}, and the host's default route is by {other} now: `vpcctl disable-nat {name}`, then \
+                 `vpcctl enable-nat {name}`, moves it there"
+            ));
+        }
+    }
+
     /// An operator should know when names are asked of somebody whom nobody chose.
     fn note_public_nameservers(&self, session: &Session<'_>, outcome: &Outcome) {
         let is_public = |state: &State| {

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::Failure;
 use crate::model::cidr::Cidr;
 use crate::model::facts::HostNetwork;
+use crate::model::name::IfName;
 use crate::model::state::State;
+use crate::plan::barrier::Barrier;
 use crate::plan::batch::Program;
 use crate::plan::observed::Seen;
 
@@ -28,6 +30,8 @@ pub struct Facts {
     pub limits: Limits,
     /// The host's rules and what else filters.
     pub firewall: Firewall,
+    /// What stops VPCs at the interfaces that they leave by, or would.
+    pub barriers: BTreeMap<IfName, Barrier>,
     /// What the host routes; nothing where `ip` could not be asked.
     pub networks: Option<Networks>,
     /// The namespaces of which only a file is left.
@@ -164,6 +168,8 @@ pub struct Networks {
     pub foreign_uplinks: Vec<String>,
     /// Whether there is a default route.
     pub has_default_route: bool,
+    /// The interface of the one with the best metric.
+    pub default_wan: Option<IfName>,
     /// Where uplinks would get their addresses from.
     pub pool: Option<Cidr>,
 }

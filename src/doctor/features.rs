@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::tools::Flavour;
+use super::tools::flavour_in;
+use crate::model::flavour::Flavour;
 use crate::model::owner::Owner;
 use crate::plan::batch::{Call, InputLine, Program};
 use crate::plan::line::Place;
@@ -250,7 +251,7 @@ pub fn find(id: &str) -> Option<&'static Feature> {
 
 /// The modules that trying a feature needs, those of iptables itself included.
 pub fn modules(feature: &Feature, iptables_version: &str) -> Vec<&'static str> {
-    let base: &[&'static str] = match (&feature.trial, Flavour::from_version(iptables_version)) {
+    let base: &[&'static str] = match (&feature.trial, flavour_in(iptables_version)) {
         (Trial::Rules("nat", _), Flavour::Nft) => &["nf_tables", "nft_compat", "nft_chain_nat"],
         (Trial::Rules(..), Flavour::Nft) => &["nf_tables", "nft_compat"],
         (Trial::Rules("raw", _), Flavour::Legacy) => &["ip_tables", "iptable_raw"],

@@ -17,6 +17,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     findings.extend(docker(facts));
     findings.extend(firewalld(facts));
     findings.extend(ufw(facts));
+    findings.extend(barriers(facts));
     findings.extend(other_chains(facts));
     findings.extend(bridge_netfilter(facts));
     findings.extend(forwarding(facts));
@@ -57,8 +58,9 @@ fn firewalld(facts: &Facts) -> Option<Finding> {
     (table || facts.firewall.programs.contains("firewalld")).then(|| {
         Finding::warning(
             "firewalld",
-            "firewalld is active: its own table can drop what vpcctl's rules accept, and its reload may flush them",
-            "firewall-cmd --zone=trusted --add-interface=vpc-NAME for each VPC; after a reload: vpcctl restore",
+            "firewalld is active: its own table can drop what vpcctl's rules accept, and its start or reload may flush them",
+            "where NAT doesn't work: firewall-cmd --zone=trusted --add-interface=vpc-+; where the rules are gone: repeat \
+             enable-nat",
         )
     })
 }
@@ -71,14 +73,29 @@ fn ufw(facts: &Facts) -> Option<Finding> {
     active.then(|| Finding::ok("ufw", "ufw is active: VPCs work, vpcctl's jumps stand before ufw's rules"))
 }
 
+/// Rules in another table that stop what vpcctl's accept.
+fn barriers(facts: &Facts) -> impl Iterator<Item = Finding> + '_ {
+    facts.barriers.iter().map(|(wan, barrier)| {
+        let what = format!("VPCs don't reach the internet by {wan}: {barrier}");
+        Finding::warning("forward-barrier", what, barrier.remedy())
+    })
+}
+
 /// Chains that drop by default and that vpcctl's rules, in other tables, can't open.
 fn other_chains(facts: &Facts) -> Vec<Finding> {
     let chains = facts.firewall.nft.seen().map(Vec::as_slice).unwrap_or_default();
+    // What was followed to its end is said already.
+    let is_said = |chain: &NftChain| facts.barriers.values().any(|barrier| barrier.base.table == chain.table);
     let drops = |chain: &&NftChain| {
         let passed = chain.hook.as_deref().is_some_and(|hook| HOOKS.contains(&hook));
         let iptables = ["ip", "ip6"].contains(&chain.family.as_str()) && chain.table == "filter";
         let ipv4 = ["ip", "inet"].contains(&chain.family.as_str());
-        passed && ipv4 && !iptables && chain.table != "firewalld" && chain.policy.as_deref() == Some("drop")
+        passed
+            && ipv4
+            && !is_said(chain)
+            && !iptables
+            && chain.table != "firewalld"
+            && chain.policy.as_deref() == Some("drop")
     };
     let finding = |chain: &NftChain| {
         let NftChain { family, table, name, hook, .. } = chain;

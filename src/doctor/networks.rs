@@ -19,6 +19,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     };
     let state = facts.state.readable();
     let mut findings = vec![default_route(networks)];
+    findings.extend(state.into_iter().flat_map(|state| ways_out(state, networks)));
     findings.extend(state.into_iter().flat_map(|state| vpcs(state, networks)));
     findings.extend(pools(networks, state));
     findings.extend(state.and_then(|_| foreign_uplinks(networks, &facts.state.dir)));
@@ -38,6 +39,22 @@ fn default_route(networks: &Networks) -> Finding {
         "there is no default route: enable-nat has no way to the internet",
         "ip route add default via GATEWAY",
     )
+}
+
+/// VPCs whose rules name an interface that is gone, or that the default route isn't by any more.
+fn ways_out<'a>(state: &'a State, networks: &'a Networks) -> impl Iterator<Item = Finding> + 'a {
+    state.vpcs.iter().filter_map(|(name, vpc)| {
+        let wan = &vpc.nat.as_ref()?.wan;
+        let is_there = networks.links.contains_key(wan.as_str());
+        let what = match &networks.default_wan {
+            _ if !is_there => format!("{name} leaves by {wan}, which the host doesn't have any more"),
+            Some(default) if default != wan && vpc.wan.is_none() => {
+                format!("{name} leaves by {wan}, and the host's default route is by {default}")
+            }
+            _ => return None,
+        };
+        Some(Finding::warning("nat-interface", what, format!("vpcctl disable-nat {name}; vpcctl enable-nat {name}")))
+    })
 }
 
 /// What of the host's networks shares an address with a VPC.

@@ -3,6 +3,7 @@
 use super::facts::Facts;
 use super::version::Version;
 use super::{Finding, Level};
+use crate::model::flavour::Flavour;
 use crate::plan::batch::Program;
 
 /// What vpcctl asks of a tool.
@@ -94,40 +95,32 @@ fn versions(facts: &Facts) -> String {
     packages.into_iter().filter_map(version).collect::<Vec<_>>().join(", ")
 }
 
-/// Which kernel interface an iptables tool speaks to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flavour {
-    Nft,
-    Legacy,
+/// From what `--version` prints. Before 1.8 there was one flavour, and nothing in brackets.
+pub(super) fn flavour_in(text: &str) -> Flavour {
+    if text.contains("nf_tables") { Flavour::Nft } else { Flavour::Legacy }
 }
 
-impl Flavour {
-    /// From what `--version` prints. Before 1.8 there was one flavour, and nothing in brackets.
-    pub(super) fn from_version(text: &str) -> Flavour {
-        if text.contains("nf_tables") { Flavour::Nft } else { Flavour::Legacy }
-    }
-
-    /// Nothing for a tool that is missing.
-    fn of(facts: &Facts, program: Program) -> Option<Flavour> {
-        facts.tools.get(&program).map(|text| Flavour::from_version(text))
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Flavour::Nft => "nf_tables",
-            Flavour::Legacy => "legacy",
-        }
-    }
+/// Nothing for a tool that is missing.
+fn flavour_of(facts: &Facts, program: Program) -> Option<Flavour> {
+    facts.tools.get(&program).map(|text| flavour_in(text))
 }
 
 fn flavour(facts: &Facts) -> Option<Finding> {
-    let save = Flavour::of(facts, Program::IptablesSave)?;
-    let restore = Flavour::of(facts, Program::IptablesRestore)?;
+    let save = flavour_of(facts, Program::IptablesSave)?;
+    let restore = flavour_of(facts, Program::IptablesRestore)?;
     let id = "iptables-flavour";
     if save != restore {
         let (save, restore) = (save.as_str(), restore.as_str());
         let what = format!("`iptables-save` is the {save} flavour and `iptables-restore` the {restore} one");
         return Some(Finding::problem(id, what, "set both with: update-alternatives --config iptables"));
+    }
+    let recorded = facts.state.readable().and_then(|state| state.host.iptables);
+    if let Some(recorded) = recorded.filter(|recorded| *recorded != save) {
+        let (recorded, save) = (recorded.as_str(), save.as_str());
+        let what =
+            format!("the VPCs' rules are in the {recorded} flavour of iptables, and `iptables` is the {save} one now");
+        let remedy = "vpcctl keeps to theirs until the last VPC is deleted; new ones then take the host's";
+        return Some(Finding::warning(id, what, remedy));
     }
     Some(match save {
         Flavour::Nft => Finding::ok(id, "iptables is the nf_tables flavour"),
@@ -137,8 +130,8 @@ fn flavour(facts: &Facts) -> Option<Finding> {
 
 /// Rules in both flavours: a packet has to pass both, and each tool shows one. Nothing to say where the tools themselves differ.
 fn mix(facts: &Facts) -> Option<Finding> {
-    let flavour = Flavour::of(facts, Program::IptablesSave)?;
-    if Flavour::of(facts, Program::IptablesRestore)? != flavour {
+    let flavour = flavour_of(facts, Program::IptablesSave)?;
+    if flavour_of(facts, Program::IptablesRestore)? != flavour {
         return None;
     }
     let (other, tables): (_, Vec<&str>) = match flavour {

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use crate::host::namespace;
 use crate::host::run;
 use crate::host::{Host, StepError, apps, files, look, pool, processes};
+use crate::model::flavour::Flavour;
 use crate::model::kernel_names::Netns;
 use crate::model::owner::Owner;
 use crate::plan::batch::{Call, InputLine, Program, Step, Steps, Write};
@@ -125,8 +126,13 @@ fn clean(leftovers: &[Leftover]) -> Result<(), StepError> {
     if run::find(Program::Nft.as_str()).is_err() {
         return Ok(());
     }
+    // What iptables-legacy shows says nothing of nft's tables.
+    if run::flavour() == Some(Flavour::Legacy) {
+        return Ok(());
+    }
     let mut seen = Seen::default();
-    seen.read_rules(&look::rules(&Place::Host)?);
+    let tables = leftovers.iter().filter_map(Leftover::table).collect();
+    seen.read_rules(&look::rules(&Place::Host, &tables)?);
     let mut delete = Call::plain(Place::Host, Program::Nft, &["-f", "-"]);
     let unused = leftovers.iter().filter(|leftover| seen.is_unused(leftover));
     let line = |leftover| InputLine { text: format!("delete {leftover}"), object: Owner::Host };

@@ -19,9 +19,11 @@ use crate::model::cidr::Cidr;
 use crate::model::facts::{FirewallFacts, HostNetwork};
 use crate::model::name::IfName;
 use crate::model::state::State;
+use crate::plan::barrier::Barrier;
 use crate::plan::batch::{Call, Program};
 use crate::plan::line::Place;
 use crate::plan::observed::Seen;
+use crate::plan::rule::Table;
 use crate::plan::topology::is_uplink_group;
 use crate::sandbox::{SANDBOX_VARIABLE, namespaces, probe};
 use crate::store::Store;
@@ -51,6 +53,7 @@ pub fn examine(store: &Store, pool: Cidr) -> Facts {
         features: try_features(&modules, &tools),
         firewall: firewall(&modules, &tools, caller.lacking.is_empty()),
         networks: facts::see().ok().map(|seen| networks(&seen, &known, pool)),
+        barriers: if caller.lacking.is_empty() { barriers(&modules, &known, pool) } else { BTreeMap::new() },
         limits: limits(&known),
         userns_switch: namespaces::closed_switch(),
         settings_read_only: is_read_only(Path::new("/proc/sys")),
@@ -106,7 +109,7 @@ fn firewall(modules: &Modules, tools: &BTreeMap<Program, String>, allowed: bool)
     Firewall {
         rules: match may_ask(Program::IptablesSave) {
             true if empty => Look::Seen(Seen::default()),
-            true => looked(look::rules(&Place::Host).map(|text| parsed(&text))),
+            true => looked(look::rules(&Place::Host, &[Table::Filter, Table::Nat].into()).map(|text| parsed(&text))),
             false => Look::Unseen,
         },
         nft: match may_ask(Program::Nft) {
@@ -122,6 +125,17 @@ fn firewall(modules: &Modules, tools: &BTreeMap<Program, String>, allowed: bool)
         rp_filter: setting("net/ipv4/conf/all/rp_filter"),
         bridge_netfilter: setting::<u8>("net/bridge/bridge-nf-call-iptables").map(|value| value != 0),
     }
+}
+
+/// What stops VPCs at the interfaces that they leave by, or would.
+fn barriers(modules: &Modules, state: &State, pool: Cidr) -> BTreeMap<IfName, Barrier> {
+    if modules.is_unloaded("nf_tables") {
+        return BTreeMap::new();
+    }
+    let rules = facts::forward_rules();
+    let default = facts::see().ok().and_then(|seen| facts::default_wan(&seen.routes));
+    let wans: BTreeSet<IfName> = state.host.wans.keys().cloned().chain(default).collect();
+    wans.into_iter().filter_map(|wan| Some((wan.clone(), rules.barrier(&wan, pool.network())?))).collect()
 }
 
 fn looked<T>(result: Result<T, StepError>) -> Look<T> {
@@ -190,6 +204,7 @@ fn networks(seen: &Seen, state: &State, pool: Cidr) -> Networks {
         networks: host.networks.iter().filter(|network| !on_uplink(network)).cloned().collect(),
         links: seen.links.iter().map(|(name, link)| (name.clone(), link.kind.clone())).collect(),
         has_default_route: host.default_wan.is_some(),
+        default_wan: host.default_wan.clone(),
         pool: Some(pool),
     }
 }

@@ -8,14 +8,17 @@ use crate::error::{Failure, Kind};
 use crate::host::{StepError, look, privilege, run};
 use crate::model::cidr::Cidr;
 use crate::model::edit::is_nameserver;
-use crate::model::facts::{FirewallFacts, HostFacts, HostLink, HostNetwork};
+use crate::model::facts::{Barrier, FirewallFacts, HostFacts, HostLink, HostNetwork};
+use crate::model::flavour::Flavour;
 use crate::model::kernel_names as names;
 use crate::model::name::IfName;
 use crate::model::state::State;
+use crate::plan::barrier::{ChainId, Ruleset};
 use crate::plan::batch::{Call, Program};
 use crate::plan::line::Place;
 use crate::plan::observed::{Seen, SeenRoute};
 use crate::plan::op::HostTable;
+use crate::plan::rule::Table;
 use crate::plan::topology::is_uplink_group;
 
 /// Looks at the host's interfaces, addresses and routes, and at its firewall if asked to.
@@ -27,7 +30,36 @@ pub fn gather(state: &State, with_firewall: bool) -> Result<HostFacts, Failure> 
         )
     })?;
     let firewall = if with_firewall { firewall()? } else { FirewallFacts::default() };
-    Ok(from_seen(&seen, state, firewall))
+    Ok(HostFacts { iptables: run::flavour(), ..from_seen(&seen, state, firewall) })
+}
+
+/// Adds what of other software's rules is certain to stop VPCs, for each interface that they might leave by.
+pub fn with_barriers(facts: HostFacts, pool: Cidr) -> HostFacts {
+    let rules = forward_rules();
+    let barrier = |wan: &IfName| {
+        let found = rules.barrier(wan, pool.network())?;
+        let barrier = Barrier { what: found.to_string(), remedy: found.remedy() };
+        Some((wan.clone(), barrier))
+    };
+    HostFacts { barriers: facts.links.keys().filter_map(barrier).collect(), ..facts }
+}
+
+/// The rules that forwarded packets meet besides those that vpcctl's own stand before. What can't be asked counts as not there: it
+/// is a warning at most.
+pub fn forward_rules() -> Ruleset {
+    let flavour = run::flavour().unwrap_or(Flavour::Nft);
+    let ask = |program: Program, args: &[&str]| {
+        run::find(program.as_str()).ok()?;
+        run::check(&Call::plain(Place::Host, program, args)).ok()
+    };
+    let nft = ask(Program::Nft, &["-j", "list", "ruleset"]).and_then(|text| Ruleset::of_nft(&text).ok());
+    // The kernel's list is asked first: the tool would load the module.
+    let has_legacy = fs::read_to_string("/proc/net/ip_tables_names").is_ok_and(|names| names.contains("filter"));
+    let legacy = has_legacy.then(|| ask(Program::IptablesLegacySave, &["-t", "filter"])).flatten();
+    let legacy = legacy.map(|text| Ruleset::of_legacy(&text));
+    let family = if flavour == Flavour::Legacy { "legacy" } else { "ip" };
+    let own = ChainId { family: family.into(), table: "filter".into(), chain: "FORWARD".into() };
+    nft.unwrap_or_default().and(legacy.unwrap_or_default()).without(&own)
 }
 
 /// The host's links, addresses and routes.
@@ -57,7 +89,7 @@ fn firewall() -> Result<FirewallFacts, Failure> {
         return Ok(read_nft(&look::dump(&call).map_err(cannot)?));
     }
     let mut seen = Seen::default();
-    seen.read_rules(&look::rules(&Place::Host).map_err(cannot)?);
+    seen.read_rules(&look::rules(&Place::Host, &[Table::Filter, Table::Nat].into()).map_err(cannot)?);
     let chains: BTreeSet<_> = seen.chains.into_keys().collect();
     Ok(FirewallFacts { tables: chains.iter().map(|(table, _)| table.clone()).collect(), chains })
 }
@@ -110,6 +142,8 @@ pub fn from_seen(seen: &Seen, state: &State, firewall: FirewallFacts) -> HostFac
         networks: addresses.chain(routes).collect(),
         nameservers: nameservers(&|path| fs::read_to_string(path).ok(), &own_addresses(seen)),
         firewall,
+        iptables: None,
+        barriers: BTreeMap::new(),
     }
 }
 
@@ -157,7 +191,8 @@ fn own_addresses(seen: &Seen) -> BTreeSet<Ipv4Addr> {
     seen.addresses.iter().map(|(_, address, _)| *address).collect()
 }
 
-fn default_wan(routes: &[SeenRoute]) -> Option<IfName> {
+/// The interface of the default route with the best metric.
+pub fn default_wan(routes: &[SeenRoute]) -> Option<IfName> {
     let main = |route: &&SeenRoute| matches!(route.table.as_deref(), None | Some("main"));
     let defaults = routes.iter().filter(main).filter(|route| route.dst == "default" && route.dev.is_some());
     let best = defaults.min_by_key(|route| route.metric.unwrap_or(0))?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::app::record::Apps;
+use crate::error::Kind;
 use crate::host::run;
 use crate::host::{StepError, files, namespace, pool};
 use crate::model::app::App;
@@ -17,6 +18,7 @@ use crate::plan::line::Place;
 use crate::plan::observed::{IP_QUERIES, Observed, Questions, Seen, questions};
 use crate::plan::op::{Object, Op};
 use crate::plan::resolver;
+use crate::plan::rule::Table;
 
 /// How often a dump that the kernel says was interrupted is asked for again.
 const DUMP_ATTEMPTS: usize = 8;
@@ -43,9 +45,7 @@ pub fn survey(
     let mut others = BTreeMap::new();
     if whole {
         let host = asked.entry(Place::Host).or_default();
-        // Rules that can't be read are nobody's of ours where none of ours should be among them.
-        let rules = host.rules || rules(&Place::Host).is_ok();
-        host.add(Questions { ip: true, rules, ..Questions::default() });
+        host.add(Questions { ip: true, rules: true, ..Questions::default() });
         others = strangers(&asked.keys().filter_map(Place::netns).cloned().collect());
     }
     let ops: Vec<&Op> = ops.iter().collect();
@@ -67,6 +67,7 @@ fn strangers(known: &BTreeSet<Netns>) -> BTreeMap<Netns, String> {
 
 fn answers(ops: &[&Op], asked: BTreeMap<Place, Questions>, apps: &Apps) -> Result<Observed, StepError> {
     let (configured, apps) = besides_namespaces(ops, apps);
+    asked.keys().filter_map(Place::netns).try_for_each(refuse_odd_file)?;
     let stale = asked.keys().filter_map(|place| place.netns()).filter(|netns| namespace::is_stale(netns));
     let stale = stale.cloned().collect();
     let places = asked.len();
@@ -89,6 +90,20 @@ fn answers(ops: &[&Op], asked: BTreeMap<Place, Questions>, apps: &Apps) -> Resul
     pool::run(pool::size(places), &work);
     let places = seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)?;
     Ok(Observed { places, stale, strangers: BTreeMap::new(), files: configured, apps })
+}
+
+/// A directory, or a link to nowhere, among the namespaces is nobody's namespace, and not vpcctl's to remove.
+fn refuse_odd_file(netns: &Netns) -> Result<(), StepError> {
+    if !namespace::is_odd(netns) {
+        return Ok(());
+    }
+    let path = namespace::path(netns);
+    let reason = format!("{} is no namespace, and vpcctl did not make it", path.display());
+    Err(StepError {
+        kind: Some(Kind::Conflict),
+        hint: Some("remove or rename it, if that is for you to decide, or choose another name".into()),
+        ..StepError::new(format!("namespace `{netns}`"), "", reason)
+    })
 }
 
 /// What namespaces leave behind on the host: files of configuration, and records of apps.
@@ -134,20 +149,31 @@ fn look(place: &Place, questions: &Questions) -> Result<Seen, StepError> {
         seen.read_sets(&dump(&Call::plain(place.clone(), Program::Ipset, &["save"]))?);
     }
     if questions.rules {
-        seen.read_rules(&rules(place)?);
+        seen.read_rules(&rules(place, &questions.tables)?);
     }
     seen.sysctls = settings(&questions.sysctls);
     Ok(seen)
 }
 
-/// A place's rules as `iptables-save` prints them; a table that it can't read is an error, not an empty table.
-pub fn rules(place: &Place) -> Result<String, StepError> {
-    let call = Call::plain(place.clone(), Program::IptablesSave, &[]);
-    let text = dump(&call)?;
-    if let Some(line) = text.lines().find(|line| line.starts_with("# Table") && line.contains("incompatible")) {
-        return Err(StepError::of_call(&call, line.trim_start_matches("# ")));
+/// A place's rules as `iptables-save` prints them, at least those of `tables`; one of these that it can't read is an error, not
+/// an empty table. Somebody else's table that vpcctl has nothing in is no obstacle.
+pub fn rules(place: &Place, tables: &BTreeSet<Table>) -> Result<String, StepError> {
+    let all = readable_rules(&Call::plain(place.clone(), Program::IptablesSave, &[]));
+    let each = |table: &Table| Call::plain(place.clone(), Program::IptablesSave, &["-t", table.as_str()]);
+    all.or_else(|_| tables.iter().map(|table| readable_rules(&each(table))).collect())
+}
+
+fn readable_rules(call: &Call) -> Result<String, StepError> {
+    let unreadable = |error: StepError| StepError {
+        kind: Some(Kind::Host),
+        hint: Some("move what only nft can say into a table of another name than filter, nat, raw or security".into()),
+        ..error
+    };
+    let text = dump(call).map_err(unreadable)?;
+    match text.lines().find(|line| line.starts_with("# Table") && line.contains("incompatible")) {
+        Some(line) => Err(unreadable(StepError::of_call(call, line.trim_start_matches("# ")))),
+        None => Ok(text),
     }
-    Ok(text)
 }
 
 /// The call that answers [`IP_QUERIES`].

@@ -16,6 +16,7 @@ pub mod run;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::error::Kind;
 use crate::plan::batch::{Call, Step};
 use crate::plan::line::Place;
 use crate::store::Store;
@@ -52,6 +53,8 @@ pub struct StepError {
     pub reason: String,
     /// What the operator can do, where the step knows.
     pub hint: Option<Box<str>>,
+    /// What kind of failure it is, where it isn't simply a tool that failed.
+    pub kind: Option<Kind>,
     /// The command was ended by a signal to vpcctl, not by a failure.
     pub interrupted: bool,
 }

@@ -8,6 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{StatFs, fstatfs};
+use rustix::net::netdevice::name_to_index;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use crate::model::kernel_names::Netns;
@@ -34,6 +36,11 @@ pub fn is_alive(netns: &Netns) -> bool {
     open(netns).is_ok()
 }
 
+/// Is what has the name neither a namespace nor the empty file that one leaves behind, such as a directory or a link to nowhere?
+pub fn is_odd(netns: &Netns) -> bool {
+    path(netns).symlink_metadata().is_ok_and(|file| !file.is_file()) && !(path(netns).is_file() && is_alive(netns))
+}
+
 /// Is there only the file left, without the mount that made it a namespace?
 pub fn is_stale(netns: &Netns) -> bool {
     has_file(netns) && !is_alive(netns)
@@ -58,6 +65,12 @@ pub fn names() -> BTreeSet<Netns> {
 /// Does the host have an interface of this name?
 pub fn has_link(name: &str) -> bool {
     Path::new("/proc/sys/net/ipv4/conf").join(name).exists()
+}
+
+/// Is the name taken among the host's interfaces, be it as another name of one?
+pub fn is_link_name_taken(name: &str) -> bool {
+    let any = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+    has_link(name) || any.is_ok_and(|socket| name_to_index(&socket, name).is_ok())
 }
 
 /// The namespace's number, by which the processes in it are known.

@@ -7,6 +7,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use crate::error::{Failure, Kind};
 use crate::host::StepError;
 use crate::log;
+use crate::model::flavour::Flavour;
 use crate::plan::batch::{Call, Program};
 use crate::plan::script;
 use crate::store::holder;
@@ -35,6 +37,7 @@ pub struct Output {
 
 /// The tool's path in a directory that is trusted.
 pub fn find(program: &str) -> Result<PathBuf, Failure> {
+    let program = kept_name(program);
     let candidates = TRUSTED_DIRS.iter().map(|dir| Path::new(dir).join(program));
     candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
         let package = match program {
@@ -47,6 +50,53 @@ pub fn find(program: &str) -> Result<PathBuf, Failure> {
         Failure::new(Kind::Host, format!("the program `{program}` is not in {}", TRUSTED_DIRS.join(", ")))
             .hint(format!("install it: apt install {package}"))
     })
+}
+
+/// The flavour of iptables that calls use besides the host's own choice.
+static KEPT: Mutex<Option<Flavour>> = Mutex::new(None);
+
+/// Where the rules are in another flavour than the host has chosen by now, all calls keep to that: the rules of one flavour are not
+/// there for the tools of the other.
+pub fn keep_to(recorded: Option<Flavour>) -> Result<(), Failure> {
+    let chosen = chosen_flavour();
+    let kept = recorded.filter(|recorded| chosen.is_some_and(|chosen| chosen != *recorded));
+    *KEPT.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+    let Some(kept) = kept else {
+        return Ok(());
+    };
+    find("iptables-restore").map(|_| ()).map_err(|failure| {
+        let message = format!("the VPCs' rules are in the {} flavour of iptables: {}", kept.as_str(), failure.message);
+        Failure { message, ..failure }.hint("install it, or choose it again: update-alternatives --config iptables")
+    })
+}
+
+/// The flavour that calls use, where the tool's file tells.
+pub fn flavour() -> Option<Flavour> {
+    let kept = *KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.or_else(chosen_flavour)
+}
+
+/// The flavour that `iptables-restore` leads to on this host: all its tools are one program, which is named after it.
+fn chosen_flavour() -> Option<Flavour> {
+    let candidates = TRUSTED_DIRS.iter().map(|dir| Path::new(dir).join("iptables-restore"));
+    let program = candidates.into_iter().find(|path| path.is_file())?.canonicalize().ok()?;
+    match program.file_name()?.to_str()? {
+        "xtables-nft-multi" => Some(Flavour::Nft),
+        "xtables-legacy-multi" => Some(Flavour::Legacy),
+        _ => None,
+    }
+}
+
+/// The name under which a tool of iptables is there whatever the host has chosen.
+fn kept_name(program: &str) -> &str {
+    let kept = *KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    match (program, kept) {
+        ("iptables-restore", Some(Flavour::Nft)) => "iptables-nft-restore",
+        ("iptables-restore", Some(Flavour::Legacy)) => "iptables-legacy-restore",
+        ("iptables-save", Some(Flavour::Nft)) => "iptables-nft-save",
+        ("iptables-save", Some(Flavour::Legacy)) => "iptables-legacy-save",
+        _ => program,
+    }
 }
 
 /// Runs a call in the namespace of the present thread and waits for its end.

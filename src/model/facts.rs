@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use crate::model::cidr::Cidr;
+use crate::model::flavour::Flavour;
 use crate::model::name::IfName;
 
 /// The Ethernet default, for a host without a default route, in bytes.
@@ -40,6 +41,19 @@ pub struct HostFacts {
     pub nameservers: Vec<Ipv4Addr>,
     /// The tables and built-in chains that exist, where that was asked.
     pub firewall: FirewallFacts,
+    /// The flavour of the host's iptables, where its file tells.
+    pub iptables: Option<Flavour>,
+    /// What stops all that VPCs would send by an interface, where that was asked.
+    pub barriers: BTreeMap<IfName, Barrier>,
+}
+
+/// Rules of somebody else's that are certain to stop what VPCs send by an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Barrier {
+    /// Where they are, in words.
+    pub what: String,
+    /// The commands that open it.
+    pub remedy: String,
 }
 
 /// Which of the parts that rules go into are there already.

@@ -6,6 +6,7 @@ pub mod cidr;
 pub mod edit;
 pub mod endpoint;
 pub mod facts;
+pub mod flavour;
 pub mod hash;
 pub mod kernel_names;
 pub mod name;

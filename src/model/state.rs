@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Failure, Result};
 use crate::model::app::{App, Port};
 use crate::model::cidr::Cidr;
+use crate::model::flavour::Flavour;
 use crate::model::name::{IfName, Name, VpcName};
 use crate::model::owner::Target;
 use crate::model::policy::Policy;
@@ -42,6 +43,9 @@ pub struct Host {
     /// The built-in chains that came into being with vpcctl's rules in somebody else's tables, as table and chain.
     #[serde(default)]
     pub own_chains: BTreeSet<(String, String)>,
+    /// The flavour of iptables that the rules of all VPCs are in, whatever the host's choice has become since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iptables: Option<Flavour>,
 }
 
 /// An interface that VPCs leave by.

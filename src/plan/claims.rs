@@ -107,8 +107,43 @@ pub fn refuse_present(op: &Op, observed: &Observed) -> Result<()> {
             };
             Err(refusal(op, whose))
         }
-        Object::Chain { .. } => refuse_foreign_chain(op, observed),
+        Object::Cable { ends, .. } => {
+            match ends.iter().find_map(|end| altname_of(observed, &end.place, end.device.as_str())) {
+                Some(link) => Err(refusal(op, &format!("as another name of {link}, and vpcctl did not make it"))),
+                None => Ok(()),
+            }
+        }
+        Object::Chain { .. } => refuse_foreign_chain(op, observed).and_then(|()| refuse_foreign_jump(op, observed)),
         _ => Ok(()),
+    }
+}
+
+/// The interface that has the name besides its own.
+fn altname_of<'a>(observed: &'a Observed, place: &Place, device: &str) -> Option<&'a String> {
+    let links = &observed.places.get(place)?.links;
+    links.iter().find(|(_, link)| link.altnames.iter().any(|name| name == device)).map(|(name, _)| name)
+}
+
+/// A chain, empty or not, that a rule of somebody else's leads to is in use: filled, it would decide on that one's packets, and
+/// it could never be deleted.
+fn refuse_foreign_jump(op: &Op, observed: &Observed) -> Result<()> {
+    let Object::Chain { place, table, chain, .. } = &op.object else {
+        return Ok(());
+    };
+    let leads_there = |text: &str| {
+        let mut words = text.rsplit(' ');
+        words.next() == Some(chain) && matches!(words.next(), Some("-j" | "-g"))
+    };
+    let own = format!("-j {chain}");
+    let in_table = observed.places.get(place).into_iter().flat_map(|seen| &seen.chains);
+    let mut of_table = in_table.filter(|((of, _), _)| of == table.as_str()).flat_map(|((_, name), found)| {
+        found.rules.iter().filter(|rule| leads_there(&rule.text) && rule.text != own).map(move |rule| (name, rule))
+    });
+    match of_table.next() {
+        Some((name, rule)) => {
+            Err(refusal(op, &format!("and a rule of {name} that isn't vpcctl's leads to it: {}", rule.text)))
+        }
+        None => Ok(()),
     }
 }
 

@@ -92,6 +92,14 @@ pub enum Leftover {
     Chain(String, String),
 }
 
+impl Leftover {
+    /// The table that it is, or is in.
+    pub fn table(&self) -> Option<Table> {
+        let (Leftover::Table(name) | Leftover::Chain(name, _)) = self;
+        [Table::Filter, Table::Nat].into_iter().find(|table| table.as_str() == name)
+    }
+}
+
 impl fmt::Display for Leftover {
     /// As `nft delete` takes it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

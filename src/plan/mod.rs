@@ -1,6 +1,7 @@
 //! From a state to kernel objects, from two states to a plan, from a plan to the tools' own input. Pure: no process, file,
 //! clock or environment.
 
+pub mod barrier;
 pub mod batch;
 pub mod claims;
 pub mod drift;

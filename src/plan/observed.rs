@@ -74,6 +74,8 @@ pub struct SeenLink {
     pub kind: String,
     /// The bridge that it is a port of.
     pub master: Option<String>,
+    /// Its other names.
+    pub altnames: Vec<String>,
     /// Is the port guarded: isolated, locked, not learning, not flooded?
     pub guarded: bool,
 }
@@ -156,6 +158,8 @@ pub struct Questions {
     pub sets: bool,
     /// Rules.
     pub rules: bool,
+    /// The tables that the rules are in: others may be beyond what the tool can read.
+    pub tables: BTreeSet<Table>,
     /// The settings to read.
     pub sysctls: BTreeSet<String>,
 }
@@ -163,7 +167,7 @@ pub struct Questions {
 impl Questions {
     /// All that can be asked, but for settings.
     pub fn whole() -> Self {
-        Questions { ip: true, fdb: true, sets: true, rules: true, sysctls: BTreeSet::new() }
+        Questions { ip: true, fdb: true, sets: true, rules: true, ..Questions::default() }
     }
 
     /// Asks what `other` asks, too.
@@ -172,6 +176,7 @@ impl Questions {
         self.fdb |= other.fdb;
         self.sets |= other.sets;
         self.rules |= other.rules;
+        self.tables.extend(other.tables);
         self.sysctls.extend(other.sysctls);
     }
 }
@@ -191,9 +196,15 @@ pub fn questions<'a>(ops: impl IntoIterator<Item = &'a Op>) -> BTreeMap<Place, Q
                 questions.sysctls.insert(sysctl.key.clone());
             }
             Object::Set { .. } | Object::SetEntry { .. } => questions.sets = true,
-            Object::Chain { .. } | Object::Jump { .. } | Object::DropPolicy { .. } | Object::Leftover(_) => {
+            Object::Chain { table, .. } | Object::Jump { table, .. } => {
                 questions.rules = true;
+                questions.tables.insert(*table);
             }
+            Object::DropPolicy { .. } => {
+                questions.rules = true;
+                questions.tables.insert(Table::Filter);
+            }
+            Object::Leftover(_) => questions.rules = true,
             Object::Fdb { .. } => questions.fdb = true,
             _ => questions.ip = true,
         }
@@ -212,6 +223,8 @@ struct LinkJson {
     address: String,
     #[serde(default)]
     ifalias: String,
+    #[serde(default)]
+    altnames: Vec<String>,
     #[serde(default)]
     group: String,
     #[serde(default)]
@@ -363,6 +376,7 @@ fn link(json: LinkJson) -> (String, SeenLink) {
         up: json.flags.iter().any(|flag| flag == "UP"),
         kind: json.linkinfo.info_kind,
         master: json.master,
+        altnames: json.altnames,
         guarded,
     };
     (json.ifname, seen)

@@ -48,9 +48,9 @@ impl Session<'_> {
     pub fn compare(&self, subject: &Subject) -> Result<Comparison> {
         let mut attempts = 1;
         loop {
-            let before = (self.store.load()?, self.unfinished()?);
+            let before = (self.read()?, self.unfinished()?);
             let survey = self.survey(&before.0, subject)?;
-            if attempts == COMPARE_ATTEMPTS || before == (self.store.load()?, self.unfinished()?) {
+            if attempts == COMPARE_ATTEMPTS || before == (self.read()?, self.unfinished()?) {
                 let (differences, lookalikes) = (survey.differences(), survey.lookalikes());
                 return Ok(Comparison { objects: survey.ops.len(), differences, lookalikes, unfinished: before.1 });
             }
@@ -109,7 +109,7 @@ impl Session<'_> {
     }
 
     fn show_repair(&self, subject: &Subject, unknown: bool) -> Result<Repair> {
-        let state = self.store.load()?;
+        let state = self.read()?;
         self.script(&self.survey(&state, subject)?.mending(unknown))?;
         Ok(Repair { mended: 0, left: Vec::new() })
     }

@@ -383,6 +383,7 @@ fn link_mischief(name: &str, link: &Link) -> Vec<Mischief> {
 impl Link {
     fn seen(&self) -> SeenLink {
         SeenLink {
+            altnames: Vec::new(),
             mtu: self.mtu,
             mac: self.mac.clone(),
             alias: self.alias.clone(),

@@ -4,6 +4,7 @@
 pub mod attack;
 pub mod dump;
 pub mod flows;
+pub mod neighbours;
 pub mod sandbox;
 pub mod shim;
 

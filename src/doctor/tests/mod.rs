@@ -62,11 +62,13 @@ fn healthy() -> Facts {
             rp_filter: Some(2),
             bridge_netfilter: None,
         },
+        barriers: BTreeMap::new(),
         networks: Some(Networks {
             networks: vec![HostNetwork { cidr: cidr("192.168.1.0/24"), origin: "address on eth0".into() }],
             links: BTreeMap::from([("eth0".into(), String::new())]),
             foreign_uplinks: vec![],
             has_default_route: true,
+            default_wan: "eth0".parse().ok(),
             pool: Some(cidr(DEFAULT_POOL)),
         }),
         dead_namespaces: vec![],

@@ -103,4 +103,7 @@ pub fn forget_unused(state: &mut State) {
     if state.vpcs.values().all(|vpc| vpc.uplink.is_none()) {
         forget_table(state, "filter");
     }
+    if state.vpcs.is_empty() {
+        state.host.iptables = None;
+    }
 }

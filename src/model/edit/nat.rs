@@ -45,6 +45,9 @@ pub fn enable_nat(state: &mut State, spec: &NatSpec, facts: &HostFacts) -> Resul
     let vpc = state.vpc(&spec.vpc)?;
     let scope = widened(vpc.nat.as_ref().map(|nat| &nat.scope), spec.subnet.as_ref());
     let wan = choose_wan(spec, vpc.nat.as_ref(), vpc.wan.as_ref(), facts)?;
+    if vpc.nat.is_none() {
+        check_way_out(facts, &wan)?;
+    }
     let nameservers = choose_nameservers(spec, vpc, facts)?;
     link::give_uplink(state, &spec.vpc, spec.pool, facts)?;
     state.vpc_mut(&spec.vpc)?.nat = Some(Nat { wan: wan.clone(), scope, nameservers });
@@ -83,6 +86,28 @@ pub(super) fn check_wan(facts: &HostFacts, wan: &IfName) -> Result<()> {
     let names: Vec<&str> = facts.links.keys().map(IfName::as_str).collect();
     Err(Failure::new(Kind::Host, format!("the host has no interface `{wan}`"))
         .hint(format!("it has these: {}", names.join(", "))))
+}
+
+/// Refuses to go on with an interface that was renamed or removed: the rules name it.
+fn still_there(facts: &HostFacts, wan: &IfName, vpc: &VpcName) -> Result<()> {
+    if facts.links.contains_key(wan) {
+        return Ok(());
+    }
+    let message = format!("VPC `{vpc}` leaves by the interface {wan}, which the host doesn't have any more");
+    Err(Failure::new(Kind::Host, message).hint(format!(
+        "`vpcctl disable-nat {vpc}`, then `vpcctl enable-nat {vpc}`, which leaves by the default route's"
+    )))
+}
+
+/// Refuses what could not work: vpcctl doesn't change the rules of others, and its own can't overrule them.
+fn check_way_out(facts: &HostFacts, wan: &IfName) -> Result<()> {
+    match facts.barriers.get(wan) {
+        None => Ok(()),
+        Some(barrier) => {
+            let message = format!("NAT by {wan} would not work: {}", barrier.what);
+            Err(Failure::new(Kind::Host, message).hint(barrier.remedy.clone()))
+        }
+    }
 }
 
 fn check_public(state: &State, vpc: &VpcName, subnet: &Name) -> Result<()> {
@@ -131,7 +156,7 @@ fn choose_wan(spec: &NatSpec, nat: Option<&Nat>, preferred: Option<&IfName>, fac
                 Err(Failure::conflict(format!("VPC `{}` leaves by the interface {} already", spec.vpc, nat.wan))
                     .hint(format!("`vpcctl disable-nat {}` first", spec.vpc)))
             }
-            _ => Ok(nat.wan.clone()),
+            _ => still_there(facts, &nat.wan, &spec.vpc).map(|()| nat.wan.clone()),
         };
     }
     let chosen = spec.wan.as_ref().or(preferred).or(facts.default_wan.as_ref());

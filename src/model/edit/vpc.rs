@@ -56,6 +56,9 @@ pub fn create_vpc(state: &mut State, spec: &VpcSpec, facts: &HostFacts) -> Resul
         super::nat::check_wan(facts, wan)?;
     }
     let host_access = decide_host_access(state, spec, facts);
+    if state.vpcs.is_empty() {
+        state.host.iptables = facts.iptables;
+    }
     let vpc = Vpc {
         cidr: spec.cidr,
         mtu: facts.mtu(spec.wan.as_ref()),
