@@ -65,6 +65,8 @@ impl Op {
                 None => Holding::Absent,
             },
             Object::Set { set, .. } => match seen.sets.get(&set.name) {
+                // A command was cut off while it filled it anew: that is still there beside.
+                Some(_) if seen.sets.contains_key(&set.beside().name) => Holding::Differs,
                 Some((_, entries)) => held_if(set.entries.is_empty() || set.entries.len() == entries.len()),
                 None => Holding::Absent,
             },

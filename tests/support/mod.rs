@@ -1,7 +1,10 @@
 //! What the tests against a real kernel share. Each test crate uses a part of it.
 #![allow(dead_code, reason = "each test crate uses a part")]
 
+pub mod cases;
+pub mod disk;
 pub mod dump;
+pub mod faults;
 pub mod sandbox;
 pub mod shim;
 
