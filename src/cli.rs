@@ -16,6 +16,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands;
+use crate::host::patience;
 use crate::store;
 use crate::ui::{Format, style};
 
@@ -85,6 +86,9 @@ pub struct Globals {
     /// How many seconds to wait for another vpcctl
     #[arg(long, global = true, env = "VPCCTL_LOCK_TIMEOUT", default_value = "60", value_parser = seconds, value_name = "SECONDS", hide_env_values = true)]
     pub lock_timeout: Duration,
+    /// How many seconds a tool may take before it is ended
+    #[arg(long, global = true, env = "VPCCTL_TOOL_TIMEOUT", default_value = patience::DEFAULT_LIMIT, value_parser = some_seconds, value_name = "SECONDS", hide_env_values = true)]
+    pub tool_timeout: Duration,
     /// When to use colours: auto, always or never
     #[arg(
         long,
@@ -118,6 +122,10 @@ impl Globals {
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn some_seconds(text: &str) -> Result<Duration, String> {
+    seconds(text).and_then(|some| if some.is_zero() { Err("no tool ends in no time".into()) } else { Ok(some) })
 }
 
 /// The commands, each documented by its arguments: the first line here would hide the rest there.

@@ -43,7 +43,7 @@ use std::time::Instant;
 
 use crate::cli::{Cli, Command, early, refusal};
 use crate::error::{Failure, Kind};
-use crate::host::privilege;
+use crate::host::{patience, privilege};
 use crate::plan::script;
 use crate::session::Session;
 use crate::store::Store;
@@ -67,6 +67,7 @@ pub fn main() -> ExitCode {
     style::choose(globals.color);
     let ui = Ui { format: globals.output, verbose: globals.verbose, quiet: globals.quiet };
     log::init();
+    patience::allow(globals.tool_timeout);
     let interrupted = Arc::new(AtomicBool::new(false));
     if works_on_state(&command) {
         watch_signals(&interrupted);
@@ -115,11 +116,15 @@ fn works_on_state(command: &Command) -> bool {
     !(starts_a_program || is_an_app || is_a_sandbox)
 }
 
-/// A signal that asks the command to end is noted; the command looks between two steps.
+/// A signal that asks the command to end is noted; the command looks between two steps, and where a tool hangs. A file that
+/// may not grow any further is an error like others, not the end.
 fn watch_signals(interrupted: &Arc<AtomicBool>) {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    for signal in [SIGHUP, SIGINT, SIGTERM] {
-        if let Err(error) = signal_hook::flag::register(signal, Arc::clone(interrupted)) {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+    let ends = [SIGHUP, SIGINT, SIGTERM];
+    let flags = ends.map(|signal| (signal, Arc::clone(interrupted))).into_iter();
+    let counted = ends.map(|signal| (signal, patience::signal_flag()));
+    for (signal, flag) in flags.chain(counted).chain([(SIGXFSZ, Arc::default())]) {
+        if let Err(error) = signal_hook::flag::register(signal, flag) {
             tracing::warn!("signal {signal} will end vpcctl at once: {error}");
         }
     }

@@ -274,7 +274,7 @@ impl Session<'_> {
                     self.start_besides(&apps);
                     return Ok(());
                 }
-                Err((_, error)) if attempts == CONVERGE_ATTEMPTS => return Err(failure(&error)),
+                Err((_, error)) if attempts == CONVERGE_ATTEMPTS || error.forced => return Err(failure(&error)),
                 Err(_) => attempts += 1,
             }
         }

@@ -124,7 +124,10 @@ impl Store {
         // Whoever can open it can hold it up.
         let private = file.set_permissions(Permissions::from_mode(own_file::PRIVATE));
         private.map_err(|error| self.failure("change", &path, &error))?;
-        lock::take(file, &path, wait)
+        let lock = lock::take(file, &path, wait)?;
+        // What a command left that was cut off while it wrote. Where it can't be removed, the next to write says so.
+        let _ = own_file::remove(&self.dir.join(TEMPORARY));
+        Ok(lock)
     }
 
     /// Does somebody hold the lock? To know, it is taken for an instant, where nobody does.
@@ -190,7 +193,11 @@ impl Store {
 
     fn rename(&self, from: &str, to: &str) -> Result<()> {
         let path = self.dir.join(to);
-        own_file::rename(&self.dir.join(from), &path).map_err(|error| self.failure("write", &path, &error))
+        let renamed = own_file::rename(&self.dir.join(from), &path);
+        renamed.map_err(|error| {
+            let _ = own_file::remove(&self.dir.join(TEMPORARY));
+            self.failure("write", &path, &error)
+        })
     }
 
     fn open(&self, path: &Path, options: &mut OpenOptions) -> Result<File> {

@@ -1,7 +1,9 @@
 //! Starting and ending apps on behalf of a plan.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use crate::host::patience::Patience;
 use crate::host::{StepError, run};
 use crate::plan::batch::{Call, Program};
 use crate::plan::launch::{AppId, Launch};
@@ -16,7 +18,8 @@ pub fn start(launch: &Launch, store: &Store, interrupted: &AtomicBool) -> Result
     let state_dir = std::path::absolute(store.dir()).map_err(|error| failed(error.to_string()))?;
     let vpcctl = [vpcctl.display().to_string(), "--state-dir".into(), state_dir.display().to_string()];
     let call = Call { args: launch.entering(&vpcctl), ..Call::plain(Place::Host, Program::Ip, &[]) };
-    let output = run::run_unless(&call, Some(interrupted))?;
+    let wait = Duration::from_secs(launch.app.wait.into());
+    let output = run::run_with(&call, Patience::with_launcher(wait, interrupted))?;
     if output.code == Some(0) {
         return Ok(());
     }
@@ -26,7 +29,7 @@ pub fn start(launch: &Launch, store: &Store, interrupted: &AtomicBool) -> Result
     // The launcher is vpcctl too, and says what went wrong as vpcctl does.
     let words =
         |prefix: &str| output.stderr.lines().find_map(|line| Some(line.trim().strip_prefix(prefix)?.to_owned()));
-    let reason = words("error: ").unwrap_or_else(|| output.stderr.trim().to_owned());
+    let reason = words("error: ").unwrap_or_else(|| run::reason(&output));
     Err(StepError { hint: words("hint: ").map(Into::into), ..failed(reason) })
 }
 

@@ -23,12 +23,7 @@ use crate::plan::topology::is_uplink_group;
 
 /// Looks at the host's interfaces, addresses and routes, and at its firewall if asked to.
 pub fn gather(state: &State, with_firewall: bool) -> Result<HostFacts, Failure> {
-    let seen = see().map_err(|error| {
-        Failure::new(
-            Kind::Host,
-            format!("cannot look at the host's network: `{}` failed: {}", error.command, error.reason),
-        )
-    })?;
+    let seen = see().map_err(|error| cannot_look("network", &error))?;
     let firewall = if with_firewall { firewall()? } else { FirewallFacts::default() };
     Ok(HostFacts { iptables: run::flavour(), ..from_seen(&seen, state, firewall) })
 }
@@ -71,15 +66,19 @@ pub fn see() -> Result<Seen, StepError> {
     Ok(seen)
 }
 
+fn cannot_look(what: &str, error: &StepError) -> Failure {
+    let StepError { command, reason, hint, interrupted, .. } = error;
+    if *interrupted {
+        return Failure::new(Kind::Interrupted, "interrupted").hint("the command had not begun: run it again");
+    }
+    let failure = Failure::new(Kind::Host, format!("cannot look at the host's {what}: `{command}` failed: {reason}"));
+    Failure { hint: hint.as_deref().map(str::to_owned), ..failure }
+}
+
 /// What of the firewall is there. `nft` tells it apart from what `iptables-save` shows in any case; where `nft` is missing,
 /// every built-in chain of a table counts as there.
 fn firewall() -> Result<FirewallFacts, Failure> {
-    let cannot = |error: StepError| {
-        Failure::new(
-            Kind::Host,
-            format!("cannot look at the host's rules: `{}` failed: {}", error.command, error.reason),
-        )
-    };
+    let cannot = |error: StepError| cannot_look("rules", &error);
     if privilege::check().is_err() {
         // A dry run by somebody who may not look: nothing is known to be there.
         return Ok(FirewallFacts::default());

@@ -8,6 +8,7 @@ mod files;
 pub mod look;
 mod modules;
 pub mod namespace;
+pub mod patience;
 mod pool;
 pub mod privilege;
 pub mod probe;
@@ -57,6 +58,8 @@ pub struct StepError {
     pub kind: Option<Kind>,
     /// The command was ended by a signal to vpcctl, not by a failure.
     pub interrupted: bool,
+    /// vpcctl ended the tool, which had hung: the next one may hang as long.
+    pub forced: bool,
 }
 
 impl StepError {

@@ -1,20 +1,23 @@
 //! The one seam: a program's name, its arguments and its input go in, its output comes out. Nothing else starts a tool.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::thread::Builder;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::error::{Failure, Kind};
 use crate::host::StepError;
+use crate::host::patience::{self, Impatience, Patience};
 use crate::log;
 use crate::model::flavour::Flavour;
 use crate::plan::batch::{Call, Program};
@@ -102,14 +105,14 @@ fn kept_name(program: &str) -> &str {
 /// Runs a call in the namespace of the present thread and waits for its end.
 ///
 /// The child gets a clean environment, and a process group of its own: Ctrl-C reaches vpcctl alone, which lets the step end
-/// and then undoes. Whatever lock vpcctl holds, the child holds too, as long as it may change the kernel.
+/// and then undoes. A tool that hangs is ended, see [`patience`](crate::host::patience). Whatever lock vpcctl holds, the child
+/// holds too, as long as it may change the kernel.
 pub fn run(call: &Call) -> Result<Output, StepError> {
-    run_unless(call, None)
+    run_with(call, Patience::with_tool())
 }
 
-/// Like [`run`], but a signal to vpcctl, which sets `interrupted`, is handed on as a request to end: for what may take long, and
-/// undoes what it began.
-pub fn run_unless(call: &Call, interrupted: Option<&AtomicBool>) -> Result<Output, StepError> {
+/// Like [`run`], with other patience.
+pub fn run_with(call: &Call, patience: Patience<'_>) -> Result<Output, StepError> {
     let started = Instant::now();
     let path = find(call.program.as_str()).map_err(|failure| StepError::of_call(call, failure.message))?;
     if let Some(line) = call.input.iter().find(|line| line.text.contains(char::is_control)) {
@@ -117,18 +120,21 @@ pub fn run_unless(call: &Call, interrupted: Option<&AtomicBool>) -> Result<Outpu
         let reason = format!("`{}` is more than one line", line.text.escape_debug());
         return Err(StepError::of_call(call, reason));
     }
-    let output = start(&path, call, interrupted).map_err(|error| StepError::of_call(call, error.to_string()))?;
+    let ended = start(&path, call, patience).map_err(|error| StepError::of_call(call, error.to_string()))?;
     let lines = call.input.len();
     tracing::info!(
         target: log::ACTION,
         place = %call.place,
         lines,
-        code = output.code,
+        code = ended.output.code,
         ms = started.elapsed().as_millis() as u64,
         "{}",
         script::command_line(call),
     );
-    Ok(output)
+    match ended.forced {
+        None => Ok(ended.output),
+        Some(why) => Err(why.error(call)),
+    }
 }
 
 /// Like [`run`], but an exit code other than 0 is an error that names the very line.
@@ -176,51 +182,113 @@ pub fn become_program(program: &str, args: &[OsString], environment: &[(&str, St
     }
 }
 
-fn start(path: &Path, call: &Call, interrupted: Option<&AtomicBool>) -> io::Result<Output> {
+/// How a tool ended.
+struct Ended {
+    output: Output,
+    /// Why vpcctl ended it, where it did.
+    forced: Option<Impatience>,
+}
+
+fn start(path: &Path, call: &Call, patience: Patience<'_>) -> io::Result<Ended> {
     let mut child = Command::new(path)
         .args(&call.args)
         .env_clear()
         .env("PATH", TRUSTED_DIRS.join(":"))
         .env("LC_ALL", "C")
         .env(holder::TOOL_VARIABLE, holder::tool_mark(call.program.as_str()))
-        .stdin(if call.input.is_empty() { Stdio::null() } else { Stdio::piped() })
+        .stdin(input(call)?)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .spawn()?;
-    let input = child.stdin.take();
-    let handle = interrupted.map(|_| pidfd_open(Pid::from_child(&child), PidfdFlags::empty())).transpose()?;
-    let ended = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        if let (Some(interrupted), Some(handle)) = (interrupted, &handle) {
-            Builder::new().spawn_scoped(scope, || hand_on(interrupted, handle, &ended))?;
-        }
-        // A tool that stops at a bad line reads no further: its own words then say more than a broken pipe.
-        let write = |mut pipe: ChildStdin| move || pipe.write_all(call.stdin().as_bytes());
-        let writer = input.map(|pipe| Builder::new().spawn_scoped(scope, write(pipe))).transpose()?;
-        let output = child.wait_with_output();
-        ended.store(true, Ordering::Relaxed);
-        let output = output?;
-        if let Some(Ok(Err(error))) = writer.map(|writer| writer.join()) {
-            tracing::debug!("{}: {error}", path.display());
-        }
-        Ok(Output {
-            code: output.status.code().or_else(|| output.status.signal().map(|signal| 128 + signal)),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
-    })
+    let ended = wait(&mut child, patience);
+    if ended.is_err() {
+        // It must not go on while what it did is undone.
+        let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+        let _ = child.wait();
+    }
+    ended
 }
 
-/// Waits until the child has ended, and asks it to once vpcctl is asked to.
-fn hand_on(interrupted: &AtomicBool, child: &OwnedFd, ended: &AtomicBool) {
-    while !ended.load(Ordering::Relaxed) {
-        if interrupted.load(Ordering::Relaxed) {
-            // It may have ended a moment ago.
-            let _ = pidfd_send_signal(child, Signal::TERM);
-            return;
+/// The call's input, whole before the tool begins: whatever becomes of vpcctl meanwhile, no line is ever cut.
+fn input(call: &Call) -> io::Result<Stdio> {
+    if call.input.is_empty() {
+        return Ok(Stdio::null());
+    }
+    let make = |flags| memfd_create("vpcctl-input", MemfdFlags::CLOEXEC | flags);
+    // Kernels before 6.3 don't know the flag; where `vm.memfd_noexec` is 2, others insist on it.
+    let made = make(MemfdFlags::NOEXEC_SEAL).or_else(|_| make(MemfdFlags::empty()))?;
+    let mut file = File::from(made);
+    file.write_all(call.stdin().as_bytes())?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+/// Reads what the child prints until it ends. What it leaves running in the background is not waited for.
+fn wait(child: &mut Child, mut patience: Patience<'_>) -> io::Result<Ended> {
+    let handle = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let mut stdout = Stream::new(child.stdout.take().map(OwnedFd::from))?;
+    let mut stderr = Stream::new(child.stderr.take().map(OwnedFd::from))?;
+    let mut forced = None;
+    loop {
+        let has_ended = sleep(&handle, [&stdout, &stderr])?;
+        stdout.read()?;
+        stderr.read()?;
+        if has_ended {
+            break;
         }
-        std::thread::sleep(Duration::from_millis(20));
+        forced = patience.act(child, &handle)?.or(forced);
+    }
+    let status = child.wait()?;
+    let output = Output {
+        code: status.code().or_else(|| status.signal().map(|signal| 128 + signal)),
+        stdout: stdout.text(),
+        stderr: stderr.text(),
+    };
+    Ok(Ended { output, forced })
+}
+
+/// Sleeps until there is something to read or to decide; whether the process has ended.
+fn sleep(handle: &OwnedFd, streams: [&Stream; 2]) -> io::Result<bool> {
+    let open = streams.into_iter().filter_map(|stream| stream.pipe.as_ref());
+    let mut fds: Vec<PollFd<'_>> = [handle].into_iter().chain(open).map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    match poll(&mut fds, Some(&patience::PACE)) {
+        Ok(_) => Ok(fds.first().is_some_and(|handle| !handle.revents().is_empty())),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// One of the two that a child prints to.
+struct Stream {
+    /// Nothing once it is at its end.
+    pipe: Option<OwnedFd>,
+    bytes: Vec<u8>,
+}
+
+impl Stream {
+    fn new(pipe: Option<OwnedFd>) -> io::Result<Self> {
+        pipe.as_ref().map(|pipe| rustix::io::ioctl_fionbio(pipe, true)).transpose()?;
+        Ok(Stream { pipe, bytes: Vec::new() })
+    }
+
+    /// Reads what there is.
+    fn read(&mut self) -> io::Result<()> {
+        let mut block = [0; 16 * 1024];
+        while let Some(pipe) = &self.pipe {
+            match rustix::io::read(pipe, &mut block) {
+                Ok(0) => self.pipe = None,
+                Ok(length) => self.bytes.extend_from_slice(&block[..length]),
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
     }
 }
 
@@ -257,7 +325,7 @@ fn failed_line(program: Program, stderr: &str) -> Option<usize> {
 }
 
 /// The tool's own words, on one line.
-fn reason(output: &Output) -> String {
+pub fn reason(output: &Output) -> String {
     let words: Vec<&str> = output.stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let words: Vec<&str> = words.into_iter().filter(|line| !line.starts_with("Command failed -:")).collect();
     if words.is_empty() {

@@ -69,6 +69,10 @@ impl Op {
                 None => Holding::Absent,
             },
             Object::Set { set, .. } => match seen.sets.get(&set.name) {
+                // A command was cut off while it filled it anew: that is still there beside.
+                Some(_) if seen.sets.contains_key(&set.beside().name) => {
+                    differs("one that was being filled is there beside it")
+                }
                 None => Holding::Absent,
                 Some((_, found)) => {
                     let same =

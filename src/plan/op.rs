@@ -407,6 +407,13 @@ impl Object {
     }
 }
 
+impl Set {
+    /// What it is while it is filled.
+    pub fn beside(&self) -> Set {
+        Set { name: format!("{}.new", self.name), kind: self.kind.clone(), entries: Vec::new() }
+    }
+}
+
 /// The lines that make a set. One that is made with its entries may be in use already with others: it is filled beside and
 /// takes its place at once.
 fn set_lines(set: &Set) -> Vec<String> {
@@ -415,7 +422,7 @@ fn set_lines(set: &Set) -> Vec<String> {
     if entries.is_empty() {
         return vec![create];
     }
-    let beside = format!("{name}.new");
+    let Set { name: beside, .. } = set.beside();
     let before = [format!("create {beside} {kind} -exist"), format!("flush {beside}")];
     let adds = entries.iter().map(|entry| format!("add {beside} {entry}"));
     let after = [create, format!("swap {beside} {name}"), format!("destroy {beside}")];

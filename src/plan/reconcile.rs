@@ -28,7 +28,11 @@ pub fn plan(wanted: &[Op], unwanted: &[Op], observed: &Observed, unmarked: Unmar
     let kept: BTreeSet<String> = wanted.iter().map(Op::identity).collect();
     let gone = unwanted.iter().rev().filter(|op| !kept.contains(&op.identity()));
     let is_there = |op: &&Op| op.holding(observed) != Holding::Absent;
-    let unmake = gone.filter(may_touch).filter(is_there).map(|op| within_reach(op, observed)).collect();
+    let unmake = gone.filter(may_touch).flat_map(|op| {
+        let whole = Some(op).filter(is_there).map(|op| within_reach(op, observed));
+        whole.into_iter().chain(half_filled(op, observed))
+    });
+    let unmake = unmake.collect();
 
     let in_the_way = |op: &&Op| stands_in_the_way(op, observed);
     let clear: Vec<Op> = wanted.iter().rev().filter(may_touch).filter(in_the_way).cloned().collect();
@@ -53,6 +57,17 @@ fn within_reach(op: &Op, observed: &Observed) -> Op {
         }
         _ => op.clone(),
     }
+}
+
+/// What a set was being filled as, where that was cut off.
+fn half_filled(op: &Op, observed: &Observed) -> Option<Op> {
+    let Object::Set { netns, set } = &op.object else {
+        return None;
+    };
+    let set = set.beside();
+    let is_there = observed.places.get(&op.place())?.sets.contains_key(&set.name);
+    let object = Object::Set { netns: netns.clone(), set };
+    is_there.then(|| Op { object, ..op.clone() })
 }
 
 /// Is it there, but somebody else's?

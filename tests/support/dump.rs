@@ -30,6 +30,19 @@ echo '== mounts'; cut -d' ' -f2,3 /proc/mounts
 echo '== files'; find /run -not -path '*/var-lib/vpcctl*' -not -path '/run/shim/*' -not -path '/run/mount*'
 ";
 
+/// What matters most of one place, with few processes: for looks that are many.
+pub const QUICK: &str = r"
+echo '== ip json'; printf 'addr\nroute show table all\nrule\nneigh show nud permanent\n' | ip -j -d -batch -
+echo '== bridge json'; printf 'fdb show\nlink show\n' | bridge -j -d -batch -
+echo '== iptables'; iptables-save
+echo '== ipset'; ipset save
+cd /proc/sys/net
+echo '== sysctl'; grep -s . ipv4/ip_forward ipv4/icmp_ratelimit ipv4/ip_unprivileged_port_start \
+    ipv4/conf/*/forwarding ipv4/conf/*/*redirects ipv4/conf/*/rp_filter ipv4/conf/*/*arp* ipv4/conf/*/accept_source_route \
+    ipv4/conf/*/route_localnet ipv4/neigh/*/proxy_delay ipv6/conf/*/disable_ipv6 netfilter/nf_conntrack_tcp_loose
+cd /
+";
+
 /// What differs between two objects that are the same to everybody.
 ///
 /// A bridge numbers its ports in the order in which they come. `link` is the name, in this namespace, of whatever has the number that the other end has in its own.
@@ -91,6 +104,12 @@ impl Sandbox {
 }
 
 impl Dump {
+    /// Reads a text in which `@@ PLACE` begins each place.
+    pub fn of_places(text: &str) -> Dump {
+        let places = text.split("@@ ").filter_map(|part| part.split_once('\n'));
+        Dump(places.flat_map(|(place, text)| sections(place, text)).collect())
+    }
+
     /// The lines that only one of the two has.
     pub fn difference(&self, other: &Dump) -> Vec<String> {
         let mut lines = Vec::new();
@@ -168,6 +187,11 @@ fn normal(section: &str, lines: Vec<String>) -> Vec<String> {
     let meaningless =
         |line: &&String| line.starts_with('#') || MEANINGLESS_SETTINGS.iter().any(|setting| line.contains(setting));
     let mut lines: Vec<String> = lines.iter().filter(|line| !meaningless(line)).map(|line| uncounted(line)).collect();
+    if section.ends_with("/ipset") {
+        // A set's hash begins with a random number.
+        let initval = |line: &String| line.split_once(" initval ").map_or(line.clone(), |(kept, _)| kept.to_owned());
+        lines = lines.iter().map(initval).collect();
+    }
     if section.ends_with("/nft") && !section.starts_with("host/") {
         lines = without_idle_chains(&lines);
     }
@@ -229,9 +253,10 @@ fn json_lines(text: &str) -> Vec<String> {
     if text.trim().is_empty() {
         return Vec::new();
     }
-    let value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
-    let mut lines: Vec<String> =
-        value.as_array().into_iter().flatten().map(|item| stripped(item).to_string()).collect();
+    // A batch prints one array for each question.
+    let arrays = serde_json::Deserializer::from_str(text).into_iter::<Vec<Value>>();
+    let items = arrays.flat_map(|array| array.unwrap_or_else(|error| panic!("{error}: {text}")));
+    let mut lines: Vec<String> = items.map(|item| stripped(&item).to_string()).collect();
     // The route to such an address comes when it is no longer tentative.
     lines.retain(|line| line != "{}" && !line.contains(r#""dst":"fe80::"#));
     lines.sort();
@@ -245,9 +270,11 @@ fn stripped(value: &Value) -> Value {
             let kept = map.iter().filter(|(key, _)| !meaningless(key));
             Value::Object(kept.map(|(key, value)| (key.clone(), stripped(value))).collect())
         }
-        // Whether the other end is up: of a bridge without ports, that depends on whether it ever had one.
+        // Whether the other end is up: of a bridge without ports, that depends on whether it ever had one. It is known a
+        // moment after the link is up.
         Value::Array(items) => {
-            let kept = items.iter().filter(|item| !matches!(item.as_str(), Some("NO-CARRIER" | "LOWER_UP")));
+            let transient = |item: &&Value| matches!(item.as_str(), Some("NO-CARRIER" | "LOWER_UP" | "linkdown"));
+            let kept = items.iter().filter(|item| !transient(item));
             let mut kept: Vec<Value> = kept.map(stripped).collect();
             kept.sort_by_key(Value::to_string);
             Value::Array(kept)
