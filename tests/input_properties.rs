@@ -193,6 +193,14 @@ fn assert_plain(call: &Call) -> TestCaseResult {
         prop_assert!(text.is_ascii() && !text.contains(|c: char| c.is_ascii_control()), "{text:?}");
         match call.program {
             Program::IptablesRestore => assert_restore_line(text)?,
+            // A filter's program is one word, with nothing but numbers in it.
+            Program::Tc => {
+                let is_word = |(word, quoted): &(String, bool)| match quoted {
+                    true => word.bytes().all(|byte| byte.is_ascii_digit() || b" ,".contains(&byte)),
+                    false => is_plain(word),
+                };
+                prop_assert!(unquoted(text).is_some_and(|words| words.iter().all(is_word)), "{text:?}");
+            }
             _ => prop_assert!(text.split(' ').all(is_plain), "{text:?} for {:?}", call.program),
         }
     }

@@ -124,6 +124,7 @@ fn what_is_changed_of_links_and_namespaces() {
         ("ip -n vpc1 link set dev br-vpc1 mtu 1400", &["bridge br-vpc1", "the MTU is 1400, not 1500"]),
         ("ip -n vpc1 link set dev public mtu 1300", &["of public in vpc1, the MTU is 1300"]),
         ("ip -n vpc1 link set dev br-vpc1 address 02:00:00:00:00:07", &["MAC address is 02:00:00:00:00:07"]),
+        ("tc -n vpc1 qdisc del dev br-vpc1 clsact", &["sender filter on br-vpc1 in vpc1", "is missing"]),
         ("ip -n vpc1 link set dev public nomaster", &["bridge port public", "is missing"]),
         ("ip netns exec vpc1 bridge link set dev public isolated off", &["bridge port public", "is not guarded"]),
         ("ip netns exec vpc1 bridge link set dev public learning on", &["bridge port public", "is not guarded"]),

@@ -11,7 +11,7 @@ use vpcctl::model::kernel_names as names;
 const HOST_WITHOUT_RULES: &str = "iptables -F; iptables -t nat -F; iptables -P FORWARD ACCEPT
 echo 1 >/proc/sys/net/ipv4/ip_forward; for i in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$i; done";
 
-const ROUTER_WITHOUT_RULES: &str = "for table in raw nat filter; do ip netns exec vpc1 iptables -t $table -F; done
+const ROUTER_WITHOUT_RULES: &str = "tc -n vpc1 qdisc del dev br-vpc1 clsact; for table in raw nat filter; do ip netns exec vpc1 iptables -t $table -F; done
 for chain in INPUT FORWARD; do ip netns exec vpc1 iptables -P $chain ACCEPT; done";
 
 /// vpc1 and its peer vpc2, both with NAT.

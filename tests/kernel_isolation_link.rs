@@ -164,7 +164,7 @@ fn a_new_instance_hears_no_attacker_from_its_first_moment_on() {
     let open = sandbox.ok(&cycles(5));
     assert!(open.lines().any(|line| line.starts_with("udp") && line != NO_UDP), "{open}");
     sandbox.ok(&format!("kill {}", attackers.pop().unwrap()));
-    sandbox.ok("vpcctl add-instance vpc1/public/new && ip netns exec vpc1 iptables -t raw -F");
+    sandbox.ok("vpcctl add-instance vpc1/public/new && ip netns exec vpc1 iptables -t raw -F && tc -n vpc1 qdisc del dev br-vpc1 clsact");
     sandbox.wait_for("test $(ip netns exec vpc1-public-new cat /sys/class/net/eth0/statistics/rx_packets) -gt 0");
     for attacker in attackers {
         sandbox.ok(&format!("kill {attacker}"));

@@ -331,10 +331,11 @@ fn a_network_takes_a_few_processes_for_each_namespace() {
     let empty = State::default();
     let mut one = vpc1();
     natted(&mut one, "vpc1", None);
-    // The links; the host's rules and addresses; sets, rules, addresses, ports of the router; rules and addresses of each instance.
-    assert_eq!(processes(&empty, &one), 1 + 2 + 4 + 2 * 2);
+    // The links; the host's rules and addresses; filter, sets, rules, addresses, ports of the router; rules and addresses of each
+    // instance.
+    assert_eq!(processes(&empty, &one), 1 + 2 + 5 + 2 * 2);
     let ten = many(10, 10);
-    assert_eq!(processes(&empty, &ten), 1 + 2 + 10 * 4 + 100 * 2);
+    assert_eq!(processes(&empty, &ten), 1 + 2 + 10 * 5 + 100 * 2);
     // Deleting ends the uplinks at once, then the namespaces; the host's rules go too.
     assert_eq!(processes(&ten, &empty), 3);
 }

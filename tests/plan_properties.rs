@@ -126,6 +126,8 @@ fn is_plain(program: Option<Program>, line: &str) -> bool {
             }
             _ => false,
         },
+        // The one program for a filter.
+        Some(Program::Tc) => line.split('"').enumerate().all(|(index, part)| index < 3 && part.chars().all(allowed)),
         _ => line.chars().all(allowed),
     }
 }

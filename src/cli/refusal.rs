@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::ColorChoice;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 
 use crate::cli::{self, early};
 use crate::error::{Failure, Kind};
@@ -42,9 +42,13 @@ fn print_main_help() -> io::Result<()> {
     write!(anstream::stderr().lock(), "{}", help.ansi())
 }
 
-/// What one of our own types refuses comes with a hint.
+/// What one of our own types refuses comes with a hint, and after the flag that it was given by.
 fn own(error: &clap::Error) -> Option<Failure> {
-    std::error::Error::source(error).and_then(|source| source.downcast_ref::<Failure>()).cloned()
+    let failure = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Failure>())?;
+    let argument = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+    let flag = argument.split(' ').next().filter(|word| word.starts_with("--"));
+    let message = flag.map_or_else(|| failure.message.clone(), |flag| format!("{flag}: {}", failure.message));
+    Some(Failure { message, ..failure.clone() })
 }
 
 /// Help and version are data.

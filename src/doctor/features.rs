@@ -70,8 +70,12 @@ impl Trial {
 
 use Trial::{Lines, Rules, Setting};
 
+/// What vpcctl does without where it has to, and what is lost then.
+pub const OPTIONAL: [(&str, &str); 1] =
+    [("kernel-sender-filter", "an instance could put fragments into its neighbours' packets")];
+
 /// In an order in which they can be tried.
-pub const FEATURES: [Feature; 19] = [
+pub const FEATURES: [Feature; 20] = [
     Feature {
         id: "kernel-veth",
         what: "veth pairs, the cables",
@@ -124,6 +128,19 @@ pub const FEATURES: [Feature; 19] = [
                 "rule add priority 100 iif lo lookup 30320",
                 "route replace prohibit 192.0.2.0/24 table 30320",
                 "route replace unreachable 192.0.2.0/24",
+            ],
+        ),
+    },
+    Feature {
+        id: "kernel-sender-filter",
+        what: "a filter of packets before they are put together, against fragments with stolen addresses",
+        modules: &["sch_ingress", "cls_bpf"],
+        after: &[],
+        trial: Lines(
+            Program::Tc,
+            &[
+                "qdisc replace dev lo clsact",
+                "filter replace dev lo ingress pref 1 handle 1 protocol ip bpf da bytecode \"1,6 0 0 0\"",
             ],
         ),
     },

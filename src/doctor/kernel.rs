@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Finding;
 use super::facts::{Facts, Features};
-use super::features::{FEATURES, Feature};
+use super::features::{FEATURES, Feature, OPTIONAL};
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![privileges(facts)];
@@ -79,7 +79,10 @@ fn broken(facts: &Facts, feature: &Feature, why: &str) -> Option<Finding> {
             facts.kernel
         ),
     };
-    Some(Finding::problem(feature.id, what, remedy))
+    match OPTIONAL.iter().find(|(id, _)| *id == feature.id) {
+        Some((id, loss)) => Some(Finding::warning(id, format!("{what}; without it {loss}"), remedy)),
+        None => Some(Finding::problem(feature.id, what, remedy)),
+    }
 }
 
 fn tried(facts: &Facts, working: &BTreeSet<&str>, unloaded: &BTreeSet<&str>) -> String {

@@ -24,7 +24,7 @@ impl Need {
 }
 
 /// In order of use. iptables and ipset: what is older was never tried with vpcctl, which is no proof that it fails.
-const NEEDS: [Need; 6] = [
+const NEEDS: [Need; 7] = [
     Need {
         // To older ones the port option `locked` is an unknown word.
         least: Some((Version(5, 18), "can't lock a bridge's ports", Level::Problem)),
@@ -42,6 +42,10 @@ const NEEDS: [Need; 6] = [
         ..Need::of(Program::IptablesRestore, "tool-iptables-restore", "iptables")
     },
     Need::of(Program::IptablesSave, "tool-iptables-save", "iptables"),
+    Need {
+        without: Some("an instance could put fragments into its neighbours' packets"),
+        ..Need::of(Program::Tc, "tool-tc", "iproute2")
+    },
     Need {
         without: Some(
             "empty tables stay after the last VPC, and chains that other software drops packets in are not seen",

@@ -29,9 +29,10 @@ use crate::sandbox::{SANDBOX_VARIABLE, namespaces, probe};
 use crate::store::Store;
 
 /// The tools that vpcctl starts, and how each is asked for its version.
-const TOOLS: [(Program, &str); 6] = [
+const TOOLS: [(Program, &str); 7] = [
     (Program::Ip, "-V"),
     (Program::Bridge, "-V"),
+    (Program::Tc, "-V"),
     (Program::Ipset, "--version"),
     (Program::IptablesRestore, "--version"),
     (Program::IptablesSave, "--version"),

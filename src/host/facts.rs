@@ -3,29 +3,47 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::Ipv4Addr;
+use std::thread::Builder;
+
+use rustix::thread::UnshareFlags;
 
 use crate::error::{Failure, Kind};
-use crate::host::{StepError, look, privilege, run};
+use crate::host::{StepError, look, namespace, privilege, run};
 use crate::model::cidr::Cidr;
 use crate::model::edit::is_nameserver;
 use crate::model::facts::{Barrier, FirewallFacts, HostFacts, HostLink, HostNetwork};
 use crate::model::flavour::Flavour;
 use crate::model::kernel_names as names;
 use crate::model::name::IfName;
+use crate::model::owner::Owner;
 use crate::model::state::State;
 use crate::plan::barrier::{ChainId, Ruleset};
-use crate::plan::batch::{Call, Program};
+use crate::plan::batch::{Call, InputLine, Program};
 use crate::plan::line::Place;
 use crate::plan::observed::{Seen, SeenRoute};
 use crate::plan::op::HostTable;
 use crate::plan::rule::Table;
+use crate::plan::sender_filter;
 use crate::plan::topology::is_uplink_group;
 
 /// Looks at the host's interfaces, addresses and routes, and at its firewall if asked to.
 pub fn gather(state: &State, with_firewall: bool) -> Result<HostFacts, Failure> {
     let seen = see().map_err(|error| cannot_look("network", &error))?;
     let firewall = if with_firewall { firewall()? } else { FirewallFacts::default() };
-    Ok(HostFacts { iptables: run::flavour(), ..from_seen(&seen, state, firewall) })
+    let filters_senders = state.vpcs.is_empty() && filters_senders();
+    Ok(HostFacts { iptables: run::flavour(), filters_senders, ..from_seen(&seen, state, firewall) })
+}
+
+/// Can this kernel, with this `tc`, filter senders? Tried in a namespace of its own, which ends with the thread.
+fn filters_senders() -> bool {
+    let lo = names::lo();
+    let mut call = Call::plain(Place::Host, Program::Tc, &["-batch", "-"]);
+    call.input = sender_filter::lines(lo.as_str()).map(|text| InputLine { text, object: Owner::Host }).into();
+    let attempt = || namespace::unshare(UnshareFlags::NEWNET).is_ok() && run::check(&call).is_ok();
+    std::thread::scope(|scope| {
+        let tried = Builder::new().spawn_scoped(scope, attempt);
+        tried.is_ok_and(|thread| thread.join().unwrap_or(false))
+    })
 }
 
 /// Adds what of other software's rules is certain to stop VPCs, for each interface that they might leave by.
@@ -136,6 +154,7 @@ pub fn from_seen(seen: &Seen, state: &State, firewall: FirewallFacts) -> HostFac
         Some(HostNetwork { cidr: destination(&route.dst)?, origin: format!("route{device}") })
     });
     HostFacts {
+        filters_senders: false,
         default_wan: default_wan(&seen.routes),
         links: links.collect(),
         networks: addresses.chain(routes).collect(),

@@ -19,6 +19,7 @@ use crate::plan::observed::{IP_QUERIES, Observed, Questions, Seen, questions};
 use crate::plan::op::{Object, Op};
 use crate::plan::resolver;
 use crate::plan::rule::Table;
+use crate::plan::sender_filter;
 
 /// How often a dump that the kernel says was interrupted is asked for again.
 const DUMP_ATTEMPTS: usize = 8;
@@ -145,6 +146,12 @@ fn look(place: &Place, questions: &Questions) -> Result<Seen, StepError> {
         let call = Call::plain(place.clone(), Program::Bridge, &["-j", "fdb", "show"]);
         read(&call, |text| seen.read_fdb(text))?;
     }
+    for device in &questions.filters {
+        let call = Call::plain(place.clone(), Program::Tc, &sender_filter::show(device));
+        if is_filtered(&call)? {
+            seen.filtered.insert(device.clone());
+        }
+    }
     if questions.sets {
         seen.read_sets(&dump(&Call::plain(place.clone(), Program::Ipset, &["save"]))?);
     }
@@ -194,6 +201,16 @@ pub fn dump(call: &Call) -> Result<String, StepError> {
         }
         attempts += 1;
     }
+}
+
+/// A device that is gone has no filter.
+fn is_filtered(call: &Call) -> Result<bool, StepError> {
+    let output = run::run(call)?;
+    if output.stderr.contains("Cannot find device") {
+        return Ok(false);
+    }
+    let text = run::success(call, output)?;
+    sender_filter::is_in(&text).map_err(|error| StepError::of_call(call, format!("its output can't be read: {error}")))
 }
 
 fn read(call: &Call, parse: impl FnOnce(&str) -> Result<(), serde_json::Error>) -> Result<(), StepError> {

@@ -88,7 +88,7 @@ pub fn open(netns: &Netns) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is no namespace any more", path(netns).display())))
 }
 
-/// Moves this thread into new namespaces, or, for pid namespaces, its children to come. For processes with one thread.
+/// Moves this thread into new namespaces, or, for pid namespaces, its children to come. Other threads stay where they are.
 #[expect(deprecated, reason = "deprecated since it is unsafe with CLONE_FILES, which is never among these flags")]
 pub fn unshare(flags: UnshareFlags) -> io::Result<()> {
     Ok(rustix::thread::unshare(flags)?)

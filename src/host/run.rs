@@ -44,7 +44,7 @@ pub fn find(program: &str) -> Result<PathBuf, Failure> {
     let candidates = TRUSTED_DIRS.iter().map(|dir| Path::new(dir).join(program));
     candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
         let package = match program {
-            "ip" | "bridge" => "iproute2",
+            "ip" | "bridge" | "tc" => "iproute2",
             "nft" => "nftables",
             "ipset" => "ipset",
             "ping" => "iputils-ping",
@@ -302,7 +302,7 @@ fn failed(call: &Call, output: &Output) -> StepError {
         error.object = line.object.describe();
         error.line = Some(line.text.as_str().into());
         error.command = match call.program {
-            Program::Ip | Program::Bridge | Program::Ipset => {
+            Program::Ip | Program::Bridge | Program::Tc | Program::Ipset => {
                 script::call_lines(&single).into_iter().map(|(_, line)| line).collect()
             }
             _ => format!("{} (line {}: {})", script::command_line(call), number.unwrap_or_default(), line.text),
@@ -314,7 +314,7 @@ fn failed(call: &Call, output: &Output) -> StepError {
 /// The number of the line that a tool names as the one that failed.
 fn failed_line(program: Program, stderr: &str) -> Option<usize> {
     let marker = match program {
-        Program::Ip | Program::Bridge => "Command failed -:",
+        Program::Ip | Program::Bridge | Program::Tc => "Command failed -:",
         Program::Ipset => "Error in line ",
         Program::IptablesRestore => "line ",
         _ => return None,

@@ -46,6 +46,10 @@ pub struct Host {
     /// The flavour of iptables that the rules of all VPCs are in, whatever the host's choice has become since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iptables: Option<Flavour>,
+    /// Whether routers compare the senders of packets with their MAC addresses before fragments are put together: the host's
+    /// kernel could when the first VPC came.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub filters_senders: bool,
 }
 
 /// An interface that VPCs leave by.

@@ -1,7 +1,7 @@
 //! Gathers a plan's lines into as few calls as possible: one `ip -batch` for the host's links, and then, for each place, one
 //! call for each tool.
 //!
-//! Within a place the order is: settings, sets, rules, what needs rules to be there, addresses and links, forwarding entries.
+//! Within a place the order is: settings, filters, sets, rules, what needs rules to be there, addresses and links, forwarding entries.
 //! So rules stand before the first link is up. Unmaking goes the other way.
 
 use std::collections::BTreeMap;
@@ -39,6 +39,8 @@ pub enum Program {
     Nft,
     /// `ping`, of iputils.
     Ping,
+    /// `tc`, of iproute2.
+    Tc,
 }
 
 impl Program {
@@ -53,6 +55,7 @@ impl Program {
             Program::IptablesLegacySave => "iptables-legacy-save",
             Program::Nft => "nft",
             Program::Ping => "ping",
+            Program::Tc => "tc",
         }
     }
 }
@@ -237,6 +240,7 @@ impl Lines {
             Change::Links(text) | Change::Ip(text) => lines.ip.push(InputLine { text, object }),
             Change::Unlink(device) => lines.unlink.push((device.to_string(), object)),
             Change::Bridge(text) => lines.bridge.push(InputLine { text, object }),
+            Change::Filter(text) => lines.filters.push(InputLine { text, object }),
             Change::Set(text) => lines.sets.push(InputLine { text, object }),
             Change::Rules(table, firewall) => lines.rules.entry(table).or_default().push((firewall, object)),
             Change::Sysctl(setting) => {
@@ -254,6 +258,7 @@ impl Lines {
 #[derive(Default)]
 struct Lines {
     settings: Vec<Write>,
+    filters: Vec<InputLine>,
     sets: Vec<InputLine>,
     rules: BTreeMap<Table, Vec<(Firewall, Owner)>>,
     late: Vec<Write>,
@@ -269,6 +274,7 @@ impl Lines {
         let write = |writes: Vec<Write>| (!writes.is_empty()).then(|| Step::Write(place.clone(), writes));
         let steps = [
             write(self.settings),
+            tc_batch(place, self.filters),
             ipset(place, self.sets),
             iptables(place, self.rules),
             write(self.late),
@@ -306,6 +312,10 @@ fn ip_batch(place: &Place, input: Vec<InputLine>) -> Option<Step> {
 
 fn bridge_batch(place: &Place, input: Vec<InputLine>) -> Option<Step> {
     (!input.is_empty()).then(|| Step::Run(Call::batch(place, Program::Bridge, &["-batch", "-"], input)))
+}
+
+fn tc_batch(place: &Place, input: Vec<InputLine>) -> Option<Step> {
+    (!input.is_empty()).then(|| Step::Run(Call::batch(place, Program::Tc, &["-batch", "-"], input)))
 }
 
 fn ipset(place: &Place, input: Vec<InputLine>) -> Option<Step> {

@@ -79,7 +79,9 @@ impl Survey<'_> {
     pub fn mending(&self, unknown: bool) -> Plan {
         let mut plan = reconcile::plan(&self.ops, &[], &self.observed, Unmarked::Theirs);
         // Before anything is made: what is too many may stand in its place.
-        plan.clear.extend(self.surplus());
+        let surplus = self.surplus();
+        plan.make = plan.make.into_iter().filter_map(|op| after_clearing(op, &surplus)).collect();
+        plan.clear.extend(surplus);
         if unknown && self.is_of_everything() {
             plan.unmake.extend(surplus::unknown(self.state, &self.observed));
         }
@@ -98,6 +100,29 @@ impl Survey<'_> {
 
     fn is_of_everything(&self) -> bool {
         *self.subject == Subject::Everything
+    }
+}
+
+/// A jump from a built-in chain that is emptied stands again by then, or has none of its kind left to take away.
+fn after_clearing(mut op: Op, surplus: &[Op]) -> Option<Op> {
+    let Object::Jump { place, table, from, misplaced, .. } = &mut op.object else {
+        return Some(op);
+    };
+    let emptied = surplus.iter().find_map(|stray| match &stray.object {
+        Object::Stray { place: p, stray: Stray::Rules { table: t, chain, jump } }
+            if (&*p, &*t, &*chain) == (&*place, &*table, &*from) =>
+        {
+            Some(jump.is_some())
+        }
+        _ => None,
+    });
+    match emptied {
+        Some(true) => None,
+        Some(false) => {
+            *misplaced = 0;
+            Some(op)
+        }
+        None => Some(op),
     }
 }
 

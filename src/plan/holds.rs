@@ -62,6 +62,7 @@ impl Op {
                 let wanted = [Trait::Kind("bridge"), Trait::Tuned(Tuning::Mac(mac.clone())), Trait::mtu(*mtu)];
                 self.link_holding(seen.links.get(device.as_str()), &wanted)
             }
+            Object::SenderFilter { device, .. } => present_if(seen.filtered.contains(device.as_str())),
             Object::Tuned { device, tuning, .. } => of_device(device.as_str(), &|link| tuning.holding(link)),
             Object::Sysctl(sysctl) => match seen.sysctls.get(&sysctl.key) {
                 Some(value) => is_so("it", value, sysctl.value),

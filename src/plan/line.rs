@@ -58,6 +58,8 @@ pub enum Change {
     Unlink(Device),
     /// A line of `bridge -batch`.
     Bridge(String),
+    /// A line of `tc -batch`.
+    Filter(String),
     /// A line of `ipset restore`.
     Set(String),
     /// A line of `iptables-restore`.

@@ -17,6 +17,7 @@ pub mod reconcile;
 pub mod resolver;
 pub mod rule;
 pub mod script;
+pub mod sender_filter;
 pub mod stray;
 pub mod subject;
 pub mod surplus;

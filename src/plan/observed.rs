@@ -49,6 +49,8 @@ pub struct Seen {
     pub neighbours: BTreeMap<(String, String), String>,
     /// The bridge's static entries: device and MAC.
     pub fdb: BTreeSet<(String, String)>,
+    /// The devices that have the filter of senders.
+    pub filtered: BTreeSet<String>,
     /// The sets by name: their type with options, their entries.
     pub sets: BTreeMap<String, (String, BTreeSet<String>)>,
     /// The chains by table and name.
@@ -154,6 +156,8 @@ pub struct Questions {
     pub ip: bool,
     /// The bridge's forwarding entries.
     pub fdb: bool,
+    /// The devices that may have the filter of senders.
+    pub filters: BTreeSet<String>,
     /// Sets.
     pub sets: bool,
     /// Rules.
@@ -174,6 +178,7 @@ impl Questions {
     pub fn add(&mut self, other: Questions) {
         self.ip |= other.ip;
         self.fdb |= other.fdb;
+        self.filters.extend(other.filters);
         self.sets |= other.sets;
         self.rules |= other.rules;
         self.tables.extend(other.tables);
@@ -206,6 +211,7 @@ pub fn questions<'a>(ops: impl IntoIterator<Item = &'a Op>) -> BTreeMap<Place, Q
             }
             Object::Leftover(_) => questions.rules = true,
             Object::Fdb { .. } => questions.fdb = true,
+            Object::SenderFilter { device, .. } => drop(questions.filters.insert(device.to_string())),
             _ => questions.ip = true,
         }
     }

@@ -10,6 +10,7 @@ use crate::plan::launch::Launch;
 use crate::plan::line::{Change, ConfigFile, Firewall, Leftover, Line, Place, Setting};
 use crate::plan::resolver;
 use crate::plan::rule::{MARK, Rule, Set, Table};
+use crate::plan::sender_filter;
 use crate::plan::stray::{Stray, Tuning};
 
 /// The routing protocol number that marks a route on the host as vpcctl's: `v` in ASCII, free in `/etc/iproute2/rt_protos`.
@@ -79,6 +80,8 @@ pub enum Object {
     Namespace(Netns),
     /// A bridge in a router.
     Bridge { netns: Netns, device: Device, mac: String, mtu: u32 },
+    /// What drops, on its way from the bridge into the router, a packet whose source address isn't its sender's.
+    SenderFilter { netns: Netns, device: Device },
     /// A veth pair.
     Cable { ends: [End; 2], mtu: u32 },
     /// A kernel setting.
@@ -176,6 +179,7 @@ impl Op {
         match &self.object {
             Object::Namespace(netns) => format!("namespace {netns}"),
             Object::Bridge { netns, device, .. } => format!("bridge {device} in {netns}"),
+            Object::SenderFilter { netns, device } => format!("sender filter on {device} in {netns}"),
             Object::Cable { ends: [a, b], .. } => format!("veth {}@{} to {}@{}", a.device, a.place, b.device, b.place),
             Object::Sysctl(Sysctl { place, key, .. }) => format!("sysctl {key} in {place}"),
             Object::Set { netns, set } => format!("ipset {} in {netns}", set.name),
@@ -208,6 +212,7 @@ impl Op {
         match &self.object {
             Object::Namespace(netns)
             | Object::Bridge { netns, .. }
+            | Object::SenderFilter { netns, .. }
             | Object::Set { netns, .. }
             | Object::SetEntry { netns, .. }
             | Object::DropPolicy { netns, .. }
@@ -232,7 +237,8 @@ impl Op {
     /// The device whose end ends this object too.
     pub fn device(&self) -> Option<&Device> {
         match &self.object {
-            Object::Port { device, .. }
+            Object::SenderFilter { device, .. }
+            | Object::Port { device, .. }
             | Object::Fdb { device, .. }
             | Object::Address { device, .. }
             | Object::Neighbour { device, .. }
@@ -274,6 +280,9 @@ impl Op {
                     "link add name {device} netns {netns} mtu {mtu} address {mac} type bridge mcast_snooping 0"
                 );
                 std::iter::once(host(add)).chain(mark).collect()
+            }
+            Object::SenderFilter { netns, device } => {
+                sender_filter::lines(device.as_str()).map(|words| inside(netns, Change::Filter(words))).into()
             }
             Object::Cable { ends: [a, b], mtu } => {
                 let add = format!("link add {} mtu {mtu} type veth peer {} mtu {mtu}", a.words(), b.words());
@@ -386,6 +395,9 @@ impl Op {
             }
             Object::App(launch) => vec![line(&Place::Host, Change::Stop(launch.id()))],
             Object::Stray { place, stray } => stray.unmake().into_iter().map(|change| line(place, change)).collect(),
+            Object::SenderFilter { netns, device } => {
+                inside(netns, Change::Filter(format!("qdisc del dev {device} clsact")))
+            }
             Object::DropPolicy { .. } | Object::Group { .. } | Object::Tuned { .. } => vec![],
         }
     }

@@ -121,6 +121,7 @@ pub fn call_lines(call: &Call) -> Vec<(String, String)> {
         let command = match call.program {
             Program::Ip => format!("ip{} {text}", option(&call.place)),
             Program::Bridge => format!("bridge{} {text}", option(&call.place)),
+            Program::Tc => format!("tc{} {text}", option(&call.place)),
             Program::Ipset => format!("{}ipset {text}", enter(&call.place)),
             Program::IptablesRestore => match text.strip_prefix('*') {
                 Some(name) => {

@@ -179,7 +179,8 @@ impl Router<'_> {
             let text = jump.map(|to| format!("-j {to}"));
             let rules = self.seen.chain(table, chain).map(|chain| chain.rules.as_slice()).unwrap_or_default();
             if rules.iter().any(|rule| Some(&rule.text) != text.as_ref()) {
-                found.push(self.stray(Stray::Rules { table, chain, jump: jump.map(|to| (*to).to_owned()) }));
+                let there = jump.filter(|to| self.seen.chain(table, to).is_some());
+                found.push(self.stray(Stray::Rules { table, chain, jump: there.map(|to| (*to).to_owned()) }));
             }
         }
         found

@@ -69,6 +69,9 @@ pub fn vpc_ops(state: &State, name: &VpcName) -> Vec<Op> {
     };
     let owner = Owner::Vpc(name.clone());
     let mut objects = router(name, vpc);
+    if state.host.filters_senders {
+        objects.push(Object::SenderFilter { netns: names::router(name), device: names::bridge(name) });
+    }
     objects.extend(firewall::router(state, name, vpc));
     if let Some(uplink) = vpc.uplink {
         objects.extend(uplink_objects(state, name, vpc, uplink));

@@ -78,7 +78,8 @@ impl Foreign {
 
     /// What an edit is told of it.
     pub fn facts(&self, state: &State) -> HostFacts {
-        let mut facts = plain_facts();
+        // A host without namespaces of its own has a kernel without the filter.
+        let mut facts = HostFacts { filters_senders: self.namespace, ..plain_facts() };
         if let Some(link) = facts.links.get_mut(&"eth1".parse().unwrap()) {
             link.forwarding = self.forwarding;
         }

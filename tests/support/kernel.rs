@@ -197,6 +197,7 @@ impl Kernel {
             (Program::Ip, ["link", "del", "dev", name]) => self.delete_link(place, name),
             (Program::Ip, ["link", "del", "group", group]) => self.delete_group(place, group),
             (Program::Ip, words) => self.net_mut(place)?.links.ip(words),
+            (Program::Tc, words) => self.net_mut(place)?.links.tc(words),
             (Program::Bridge, words) => self.net_mut(place)?.links.bridge(words),
             (Program::Ipset, words) => self.net_mut(place)?.netfilter.ipset(words),
             (other, _) => Err(format!("{} takes no lines here", other.as_str())),
@@ -484,6 +485,7 @@ impl Kernel {
                 Ok(())
             }
             Mischief::Ip(words) => self.line(place, Program::Ip, words),
+            Mischief::Filter(words) => self.line(place, Program::Tc, words),
             Mischief::Bridge(words) => self.line(place, Program::Bridge, words),
             Mischief::Ipset(words) => self.line(place, Program::Ipset, words),
             Mischief::Rules(table, lines) => {

@@ -31,6 +31,8 @@ pub struct Links {
     pub neighbours: BTreeMap<(String, Ipv4Addr), String>,
     /// Static entries of bridges: device and MAC.
     pub fdb: BTreeSet<(String, String)>,
+    /// The devices with a place for filters, and whether the filter of senders is there.
+    pub filtered: BTreeMap<String, bool>,
 }
 
 /// An interface.
@@ -79,6 +81,7 @@ pub enum Mischief {
     Setting(String),
     Ip(String),
     Bridge(String),
+    Filter(String),
     Ipset(String),
     Rules(String, Vec<String>),
 }
@@ -150,6 +153,7 @@ impl Links {
     /// The interface is gone with all that is on it.
     pub fn remove(&mut self, name: &str) {
         self.links.remove(name);
+        self.filtered.remove(name);
         self.addresses.retain(|(device, ..)| device != name);
         self.routeless.retain(|(device, _)| device != name);
         self.neighbours.retain(|(device, _), _| device != name);
@@ -310,6 +314,40 @@ impl Links {
         Ok(())
     }
 
+    /// A line of `tc`: all that is known of is the one filter, whose place is made before it.
+    pub fn tc(&mut self, words: &[&str]) -> Outcome {
+        match words {
+            ["qdisc", "replace", "dev", name, "clsact"] => {
+                self.get(name)?;
+                self.filtered.entry((*name).into()).or_default();
+            }
+            [
+                "filter",
+                "replace",
+                "dev",
+                name,
+                "ingress",
+                "pref",
+                "1",
+                "handle",
+                "1",
+                "protocol",
+                "ip",
+                "bpf",
+                "da",
+                "bytecode",
+                ..,
+            ] => {
+                *self.filtered.get_mut(*name).ok_or("Parent Qdisc doesn't exists.")? = true;
+            }
+            ["qdisc", "del", "dev", name, "clsact"] => {
+                self.filtered.remove(*name).ok_or("Cannot find specified qdisc on specified device.")?;
+            }
+            _ => return Err("not understood".into()),
+        }
+        Ok(())
+    }
+
     /// A line of `bridge`.
     pub fn bridge(&mut self, words: &[&str]) -> Outcome {
         match words {
@@ -332,6 +370,7 @@ impl Links {
     pub fn show(&self, seen: &mut Seen) {
         seen.links = self.links.iter().map(|(name, link)| (name.clone(), link.seen())).collect();
         seen.addresses = self.addresses.clone();
+        seen.filtered = self.filtered.iter().filter(|(_, there)| **there).map(|(name, _)| name.clone()).collect();
         seen.routes = self.routes.iter().map(|(key, route)| route.seen(*key)).collect();
         let rule = |(priority, iif, table): &(u32, String, u32)| SeenRule {
             priority: *priority,
@@ -361,7 +400,8 @@ impl Links {
         let neighbours = self.neighbours.keys().map(|(device, address)| format!("neigh del {address} dev {device}"));
         let fdb = self.fdb.iter().map(|(device, mac)| format!("fdb del {mac} dev {device} master static"));
         let of_place = addresses.chain(routes).chain(rules).chain(neighbours).map(Mischief::Ip);
-        of_link.chain(of_place).chain(fdb.map(Mischief::Bridge)).collect()
+        let filters = self.filtered.keys().map(|device| Mischief::Filter(format!("qdisc del dev {device} clsact")));
+        of_link.chain(of_place).chain(fdb.map(Mischief::Bridge)).chain(filters).collect()
     }
 }
 

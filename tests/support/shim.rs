@@ -3,7 +3,7 @@
 use super::Sandbox;
 
 /// The tools that vpcctl starts.
-const TOOLS: &str = "ip bridge ipset iptables iptables-save iptables-restore nft";
+const TOOLS: &str = "ip bridge tc ipset iptables iptables-save iptables-restore nft";
 
 /// Counts calls by who manages to create the next file; the n-th does what `/run/shim/mode` says.
 const SHIM: &str = r#"#!/bin/sh

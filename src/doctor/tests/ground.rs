@@ -15,6 +15,7 @@ fn a_missing_tool_is_a_problem_unless_vpcctl_does_without() {
         brings(&healthy(), missing(program), id, Problem, &["missing", "apt install", package]);
     }
     brings(&healthy(), missing(Program::Nft), "tool-nft", Warning, &["missing", "nftables"]);
+    brings(&healthy(), missing(Program::Tc), "tool-tc", Warning, &["missing", "iproute2", "fragments"]);
 }
 
 #[test]
@@ -71,9 +72,11 @@ fn privileges() {
 fn a_feature_that_the_kernel_lacks_is_a_problem_of_its_own() {
     for feature in &FEATURES {
         let refuse = |facts: &mut Facts| fail(facts, feature.id, "Operation not supported");
-        brings(&healthy(), refuse, feature.id, Problem, &["Operation not supported"]);
+        let does_without = OPTIONAL.iter().any(|(id, _)| *id == feature.id);
+        let level = if does_without { Warning } else { Problem };
+        brings(&healthy(), refuse, feature.id, level, &["Operation not supported"]);
         let Some(module) = feature.modules.last() else { continue };
-        brings(&healthy(), refuse, feature.id, Problem, &["modprobe", module, "linux-modules-extra-6.1.0-18-amd64"]);
+        brings(&healthy(), refuse, feature.id, level, &["modprobe", module, "linux-modules-extra-6.1.0-18-amd64"]);
     }
 }
 

@@ -6,7 +6,7 @@ mod neighbours;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::*;
-use super::features::FEATURES;
+use super::features::{FEATURES, OPTIONAL};
 use super::*;
 use crate::model::cidr::Cidr;
 use crate::model::edit::{DEFAULT_POOL, VpcSpec, create_vpc};
@@ -38,6 +38,7 @@ fn healthy() -> Facts {
         (Program::Ipset, "ipset v7.17, protocol version: 7"),
         (Program::IptablesRestore, "iptables-restore v1.8.9 (nf_tables)"),
         (Program::IptablesSave, "iptables-save v1.8.9 (nf_tables)"),
+        (Program::Tc, "tc utility, iproute2-6.1.0, libbpf 1.1.2"),
         (Program::Nft, "nftables v1.0.6 (Lester Gooch #5)"),
     ];
     Facts {

@@ -105,5 +105,6 @@ pub fn forget_unused(state: &mut State) {
     }
     if state.vpcs.is_empty() {
         state.host.iptables = None;
+        state.host.filters_senders = false;
     }
 }

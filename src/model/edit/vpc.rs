@@ -58,6 +58,7 @@ pub fn create_vpc(state: &mut State, spec: &VpcSpec, facts: &HostFacts) -> Resul
     let host_access = decide_host_access(state, spec, facts);
     if state.vpcs.is_empty() {
         state.host.iptables = facts.iptables;
+        state.host.filters_senders = facts.filters_senders;
     }
     let vpc = Vpc {
         cidr: spec.cidr,
