@@ -95,9 +95,20 @@ links() {
     done
 }
 
-# Chains of our name, as `TABLE CHAIN`, in which a rule bears the mark or in which there is none.
+# The iptables to look with: both flavours where both are, since what the host chooses may have changed. The kernel's list of
+# legacy's tables is asked first: the tool would load the module.
+flavours() {
+    if ! command -v iptables-nft-save >/dev/null || ! command -v iptables-legacy-save >/dev/null; then
+        echo iptables
+        return
+    fi
+    echo iptables-nft
+    ! grep -qs . /proc/net/ip_tables_names || echo iptables-legacy
+}
+
+# Chains of our name in a flavour, as `TABLE CHAIN`, in which a rule bears the mark or in which there is none.
 chains() {
-    iptables-save 2>/dev/null | awk '
+    "$1-save" 2>/dev/null | awk '
         /^\*/ { table = substr($1, 2) }
         /^:VPCCTL-/ { name = table " " substr($1, 2); order[++n] = name }
         /^-A VPCCTL-/ { name = table " " $2; rules[name]++; if (/--comment "?vpcctl:/) marked[name]++ }
@@ -115,7 +126,10 @@ switched_on() {
 }
 
 switched_on_by_rules() {
-    iptables-save -t filter 2>/dev/null |
+    local iptables
+    for iptables in $(flavours); do
+        "$iptables-save" -t filter 2>/dev/null
+    done |
         sed -n 's/^-A VPCCTL-FORWARD -i \([^ ]*\) .*--comment "vpcctl:[0-9a-f]* the LAN is routed to .*/\1/p'
 }
 
@@ -211,8 +225,8 @@ clean_forwarding() {
 # One chain with all jumps to it from the built-in chain that it is named after, at once. Where somebody else jumps to it,
 # nothing of it goes.
 remove_chain() {
-    local table=$1 chain=$2 builtin=${2#VPCCTL-} count
-    count=$(iptables-save -t "$table" | grep -cxe "-A $builtin -j $chain")
+    local iptables=$1 table=$2 chain=$3 builtin=${3#VPCCTL-} count
+    count=$("$iptables-save" -t "$table" | grep -cxe "-A $builtin -j $chain")
     {
         echo "*$table"
         while [ "$count" -gt 0 ]; do
@@ -220,17 +234,19 @@ remove_chain() {
             count=$((count - 1))
         done
         printf '%s\n' "-F $chain" "-X $chain" COMMIT
-    } | iptables-restore -w 30 --noflush
+    } | "$iptables-restore" -w 30 --noflush
 }
 
 clean_chains() {
-    local table chain foreign
-    while read -r table chain foreign; do
-        if [ -z "$table" ] || [ -n "$foreign" ]; then
-            continue
-        fi
-        remove "chain $chain of table $table" remove_chain "$table" "$chain"
-    done <<<"$(chains)"
+    local iptables table chain foreign
+    for iptables in $(flavours); do
+        while read -r table chain foreign; do
+            if [ -z "$table" ] || [ -n "$foreign" ]; then
+                continue
+            fi
+            remove "chain $chain of table $table" remove_chain "$iptables" "$table" "$chain"
+        done <<<"$(chains "$iptables")"
+    done
 }
 
 # Tables and built-in chains that came with vpcctl's rules, where nothing is in them by now.
@@ -240,7 +256,7 @@ clean_leftovers() {
     while read -r kind table chain; do
         [ -n "$kind" ] || continue
         nft list "$kind" ip "$table" ${chain:+"$chain"} >/dev/null 2>&1 || continue
-        if ! iptables-save -t "$table" | grep -q -e "^-A ${chain:+$chain }" -e "^:${chain:-[^ ]*} [^A]"; then
+        if ! "$(flavours | head -n 1)-save" -t "$table" | grep -q -e "^-A ${chain:+$chain }" -e "^:${chain:-[^ ]*} [^A]"; then
             remove "empty $kind $table${chain:+ $chain}" nft delete "$kind" ip "$table" ${chain:+"$chain"}
         fi
     done <<<"$1"
@@ -290,7 +306,7 @@ name_strangers() {
     local table chain foreign name marked vpc
     while read -r table chain foreign; do
         [ -z "$foreign" ] || note "chain $chain of table $table has the name but no rule with the mark: left alone"
-    done <<<"$(chains)"
+    done <<<"$(for iptables in $(flavours); do chains "$iptables"; done)"
     for name in $(ip -o link | sed -n 's/^[0-9]*: \(vpc-[^:@]*\)[:@].*/\1/p'); do
         links | grep -qx -e "$name" || note "interface $name has the name but not the mark: left alone"
     done

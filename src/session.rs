@@ -110,11 +110,17 @@ impl Session<'_> {
         let mut new = old.clone();
         edit(&mut new)?;
         let mended = if old == new { self.mend(&lock, subject, &old)? } else { self.advance(&lock, &old, &new)? };
-        if self.interrupted.load(Ordering::Relaxed) {
-            let hint = "the command had done its work by then: the change holds";
-            return Err(Failure::new(Kind::Interrupted, "interrupted").hint(hint));
-        }
+        self.tell_of_signal()?;
         Ok(Outcome { old, new, mended, dry_run: false })
+    }
+
+    /// An error, if a signal came when there was nothing left to stop.
+    fn tell_of_signal(&self) -> Result<()> {
+        if !self.interrupted.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let hint = "the command had done its work by then: the change holds";
+        Err(Failure::new(Kind::Interrupted, "interrupted").hint(hint))
     }
 
     /// What has to be so before anything changes, and the right to change it.

@@ -13,12 +13,26 @@ fn whole() -> (Sandbox, Dump) {
     let mut sandbox = Sandbox::with_vpc1();
     sandbox.add_vpc("vpc2", "10.1");
     let policy = sandbox.file("policy.json", r#"{"ingress": [{"port": 80, "protocol": "tcp", "action": "allow"}]}"#);
+    let long = sandbox.file("long.json", &long_policy());
     sandbox.ok(&format!(
-        "vpcctl add-instance vpc1/public/web2 && vpcctl peer vpc1 vpc2 && vpcctl apply-policy vpc1/public/web2 {policy}"
+        "vpcctl add-instance vpc1/public/web2 && vpcctl peer vpc1 vpc2 && vpcctl apply-policy vpc1/public/web2 {policy} && vpcctl apply-policy vpc1/private {long}"
     ));
     sandbox.ok("vpcctl check");
     let dump = without_processes(&mut sandbox);
     (sandbox, dump)
+}
+
+/// So many rules that they become sets, with every kind of entry.
+fn long_policy() -> String {
+    let rule =
+        |i| format!(r#"{{"port": [22, 443], "protocol": "tcp", "action": "reject", "source": "172.16.{i}.0/24"}}"#);
+    let rules: Vec<String> = (0..60).map(|i| rule(2 * i)).collect();
+    let odd = r#"{"port": 53, "protocol": "udp", "action": "allow", "source": "172.16.2.7/32"},
+        {"port": "1000-2000", "protocol": "tcp", "action": "deny", "source": "10.9.0.0/16"},
+        {"port": "1000-2000", "protocol": "tcp", "action": "allow", "source": "10.9.0.5/32"},
+        {"protocol": "icmp", "action": "allow", "source": "172.16.0.0/12"},
+        {"protocol": "all", "action": "deny", "source": "172.20.0.5/32"}"#;
+    format!(r#"{{"ingress": [{odd}, {}], "default": {{"ingress": "allow"}}}}"#, rules.join(", "))
 }
 
 fn without_processes(sandbox: &mut Sandbox) -> Dump {
@@ -85,6 +99,15 @@ fn what_is_changed_in_a_routers_rules_and_sets() {
             &["entry 10.0.1.77,02:00:00:00:00:07 of ipset vpcctl-10.0.0.0", "is too many"],
         ),
         ("ip netns exec vpc1 ipset del vpcctl-10.0.0.0 10.0.1.2", &["vpc1/public ", "entry 10.0.1.2", "is missing"]),
+        (
+            "ip netns exec vpc1-private ipset save | grep -m 1 ',tcp:22$' | sed 's/add/del/' | ip netns exec vpc1-private ipset restore",
+            &["vpc1/private", "ipset vpcctl-", "it has other entries"],
+        ),
+        (
+            "set=$(ip netns exec vpc1-private ipset save | grep -m 1 ',tcp:22$' | cut -d' ' -f2); entry=$(ip netns exec vpc1-private ipset save | grep -m 1 ',tcp:22$' | cut -d' ' -f3)
+             ip netns exec vpc1-private ipset del $set $entry && ip netns exec vpc1-private ipset add $set 10.77.0.0/24,tcp:22",
+            &["ipset vpcctl-", "it has other entries"],
+        ),
         ("ip netns exec vpc1 ipset create vpcctl-odd hash:ip", &["ipset vpcctl-odd", "is too many"]),
     ]);
 }

@@ -250,7 +250,7 @@ fn a_fragment_in_a_neighbours_name_becomes_no_part_of_its_packet() {
     sandbox.ok("tc -n vpc1 qdisc del dev br-vpc1 clsact");
     part(&mut sandbox, "vpc1-public", "10.0.1.2", "tail");
     part(&mut sandbox, "vpc1-public-web2", "10.0.1.3", "head");
-    assert_heard(&sandbox.heard(&mut private, "vpc1-public", "10.0.2.2"), ["tail-10.0.1.2"], "private");
+    assert_heard(&sandbox.heard(&mut private, "vpc1-public", "10.0.2.2"), ["tail-10.0.1.2 4000"], "private");
     sandbox.says("vpcctl repair", &["1 object mended"]);
     // Its own tail is heard.
     part(&mut sandbox, "vpc1-public-web2", "10.0.1.3", "tail");

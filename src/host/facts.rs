@@ -30,20 +30,34 @@ use crate::plan::topology::is_uplink_group;
 pub fn gather(state: &State, with_firewall: bool) -> Result<HostFacts, Failure> {
     let seen = see().map_err(|error| cannot_look("network", &error))?;
     let firewall = if with_firewall { firewall()? } else { FirewallFacts::default() };
-    let filters_senders = state.vpcs.is_empty() && filters_senders();
+    let filters_senders = state.vpcs.is_empty() && filters_senders()?;
     Ok(HostFacts { iptables: run::flavour(), filters_senders, ..from_seen(&seen, state, firewall) })
 }
 
+/// What `tc` and the kernel say of what they don't have.
+const UNKNOWN: [&str; 3] = ["nknown", "ot supported", "o such file or directory"];
+
 /// Can this kernel, with this `tc`, filter senders? Tried in a namespace of its own, which ends with the thread.
-fn filters_senders() -> bool {
+fn filters_senders() -> Result<bool, Failure> {
+    if run::find(Program::Tc.as_str()).is_err() {
+        return Ok(false);
+    }
     let lo = names::lo();
     let mut call = Call::plain(Place::Host, Program::Tc, &["-batch", "-"]);
     call.input = sender_filter::lines(lo.as_str()).map(|text| InputLine { text, object: Owner::Host }).into();
-    let attempt = || namespace::unshare(UnshareFlags::NEWNET).is_ok() && run::check(&call).is_ok();
-    std::thread::scope(|scope| {
-        let tried = Builder::new().spawn_scoped(scope, attempt);
-        tried.is_ok_and(|thread| thread.join().unwrap_or(false))
-    })
+    let attempt = || match namespace::unshare(UnshareFlags::NEWNET) {
+        Ok(()) => run::check(&call).map(|_| ()),
+        Err(error) => Err(StepError::of_call(&call, error.to_string())),
+    };
+    let tried = std::thread::scope(|scope| {
+        let thread = Builder::new().spawn_scoped(scope, attempt);
+        thread.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    match tried.unwrap_or_else(|error| Err(StepError::of_call(&call, error.to_string()))) {
+        Ok(()) => Ok(true),
+        Err(error) if UNKNOWN.iter().any(|words| error.reason.contains(words)) => Ok(false),
+        Err(error) => Err(cannot_look("filters", &error)),
+    }
 }
 
 /// Adds what of other software's rules is certain to stop VPCs, for each interface that they might leave by.

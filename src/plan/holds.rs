@@ -1,10 +1,12 @@
 //! Whether an op already holds in what was observed, and in what it differs.
 
+use std::collections::BTreeSet;
+
 use crate::plan::line::Place;
 use crate::plan::observed::{Observed, Seen, SeenChain, SeenChainRule, SeenLink, SeenRoute, SeenRule};
 use crate::plan::op::{End, HostTable, Object, Op, ROUTE_PROTOCOL, UNREACHABLE_METRIC, Via, route_target};
 use crate::plan::resolver;
-use crate::plan::rule::{MARK, Rule, Table};
+use crate::plan::rule::{MARK, Rule, Set, Table};
 use crate::plan::stray::Tuning;
 
 /// How an object is found in the kernel.
@@ -76,9 +78,7 @@ impl Op {
                 }
                 None => Holding::Absent,
                 Some((_, found)) => {
-                    let same =
-                        set.entries.len() == found.len() && set.entries.iter().all(|entry| found.contains(entry));
-                    held_if(set.entries.is_empty() || same, || "it has other entries".into())
+                    held_if(set.entries.is_empty() || has_entries(set, found), || "it has other entries".into())
                 }
             },
             Object::SetEntry { set, entry, .. } => {
@@ -248,6 +248,27 @@ fn jump_holding(chain: Option<&SeenChain>, to: &str) -> Holding {
         1 if rules[0].text == jump => Holding::Held,
         count => Holding::Misplaced(count),
     }
+}
+
+/// Has the set just these entries, however `ipset save` spells them?
+fn has_entries(set: &Set, found: &BTreeSet<String>) -> bool {
+    let found: BTreeSet<String> = found.iter().map(|entry| spelled_out(entry)).collect();
+    set.entries.len() == found.len() && set.entries.iter().all(|entry| found.contains(&spelled_out(entry)))
+}
+
+/// An entry with its protocol as a number, and without a prefix length that says nothing.
+fn spelled_out(entry: &str) -> String {
+    entry
+        .replace(",tcp:", ",6:")
+        .replace(",udp:", ",17:")
+        .split(' ')
+        .map(without_host_prefix)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn without_host_prefix(word: &str) -> String {
+    word.split(',').map(|part| part.strip_suffix("/32").unwrap_or(part)).collect::<Vec<_>>().join(",")
 }
 
 /// Rules are compared by their marks, in order; and by what their text says whatever the version of iptables, so that one that

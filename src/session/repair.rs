@@ -85,6 +85,7 @@ impl Session<'_> {
             let survey = self.survey(&state, subject)?;
             let plan = survey.mending(unknown);
             if plan.is_empty() {
+                self.tell_of_signal()?;
                 return Ok(Repair { mended, left: survey.differences() });
             }
             mended = mended.max(plan.objects());

@@ -137,8 +137,8 @@ pub static STOP_APP: Case =
     Case { before: &[VPC1, VPC2, NAT, APP], command: "vpcctl stop-app vpc1/public", back: Back::Run(APP), ..IN_TWO };
 /// After a reboot.
 pub static RESTORE: Case = Case {
-    before: &[VPC1, VPC2, NAT, ONE, APP],
-    spoil: "pkill -9 -f supervise-app; ip link del vpc-vpc1; ip link del vpc-vpc2; nft flush ruleset
+    before: &[VPC1, VPC2, NAT],
+    spoil: "ip link del vpc-vpc1; ip link del vpc-vpc2; nft flush ruleset
         cd /run/netns; for n in vpc*; do ip netns del $n; done; cd /",
     command: "vpcctl restore",
     back: Back::Run("true"),
@@ -146,7 +146,7 @@ pub static RESTORE: Case = Case {
 };
 /// What is missing, what is bent, and what is too many.
 pub static REPAIR: Case = Case {
-    before: &[VPC1, VPC2, NAT, ONE, PEER],
+    before: &[VPC1, VPC2, NAT, ONE],
     spoil: "ip link del vpc-vpc1; ip -n vpc1 link set dev br-vpc1 mtu 1400; ip netns del vpc2-a
         ip netns exec vpc1 iptables -A FORWARD -j ACCEPT; ip -n vpc1 addr add 10.9.9.9/24 dev br-vpc1
         ip netns exec vpc1 iptables -R VPCCTL-INPUT 2 -j ACCEPT; ip netns exec vpc1-public iptables -F",
