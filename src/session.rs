@@ -12,14 +12,15 @@ use crate::error::{Failure, Kind, Result};
 use crate::host::{Host, StepError, facts, look, namespace, privilege, run};
 use crate::model::cidr::Cidr;
 use crate::model::facts::HostFacts;
+use crate::model::owner::Owner;
 use crate::model::state::State;
 use crate::plan::batch::{self, Part, Program};
 use crate::plan::observed::Observed;
-use crate::plan::op::Op;
+use crate::plan::op::{HostTable, Object, Op};
 use crate::plan::reconcile::{self, Unmarked};
 use crate::plan::subject::Subject;
 use crate::plan::{self, Plan, Split, claims, script, topology};
-use crate::store::{self, Lock, Store, Wait};
+use crate::store::{self, Document, Lock, Store, Wait};
 use crate::ui::Ui;
 
 pub use repair::{Comparison, Repair, Unfinished};
@@ -167,15 +168,22 @@ impl Session<'_> {
         let Checked { plan, mends } = self.checked_plan(old, new)?;
         let known: BTreeSet<String> = topology::apps(old).iter().map(Op::identity).collect();
         let Split { network, apps } = plan.split_apps(&|op| !known.contains(&op.identity()));
-        self.store.begin(lock, &self.command, new)?;
+        let mut intent = self.begin(lock, new, &network)?;
         if let Err((part, error)) = self.run(&network, self.interrupted) {
             // What is left to unmake may be gone by itself, and what was found missing may have moved: look again, and go on.
             let forward = part == Part::Unmake || (mends && !error.interrupted);
-            self.settle(lock, old, new, forward, error)?;
+            self.settle(lock, old, &mut intent, forward, error)?;
         }
         self.start_besides(&apps);
         self.store.commit(lock)?;
         Ok(0)
+    }
+
+    /// Writes down what is about to be made true, and what the plan touches on the way.
+    fn begin(&self, lock: &Lock, network: &State, plan: &Plan) -> Result<Document> {
+        let intent = Document::new(&self.command, network, plan.marked_objects());
+        self.store.begin(lock, &intent)?;
+        Ok(intent)
     }
 
     /// Starts apps that are not what the command is about: one that can't start is reported, and no reason to fail.
@@ -201,11 +209,11 @@ impl Session<'_> {
         }
         let mended = plan.make.len();
         let Split { network, apps } = plan.split_apps(&|_| false);
-        self.store.begin(lock, &self.command, state)?;
+        let mut intent = self.begin(lock, state, &network)?;
         match self.run(&network, self.interrupted) {
             // The next command goes on: what is half-made may not bear its mark yet.
             Err((_, error)) if error.interrupted => return Err(failure(&error)),
-            Err(_) => self.converge(&ops, &[])?,
+            Err(_) => self.converge(lock, &mut intent, &ops, &[])?,
             Ok(()) => {}
         }
         let started = self.run(&apps, self.interrupted);
@@ -224,6 +232,7 @@ impl Session<'_> {
         let lost = is_lost(&plan) || !self.has_all(&claims::standing_guard(old, new))?;
         let doomed = claims::doomed(&plan);
         let seen = self.observe(&doomed)?;
+        self.refuse_to_bend(&plan, old)?;
         if !taken && !lost && claims::all_held(&doomed, &seen) {
             let plan = self.spare_host_part(plan, old, &seen);
             return Ok(Checked { plan, mends: false });
@@ -237,6 +246,18 @@ impl Session<'_> {
         }
         let plan = reconcile::plan(&after, &before, &observed, Unmarked::Theirs);
         Ok(Checked { plan: self.spare_host_part(plan, old, &observed), mends: lost })
+    }
+
+    /// Refuses where rules on the host would change that another vpcctl's uplinks stand on.
+    fn refuse_to_bend(&self, plan: &Plan, old: &State) -> Result<()> {
+        let chains = claims::shared_chains(plan);
+        if chains.is_empty() {
+            return Ok(());
+        }
+        // A look at a link of the host shows them all.
+        let links = Op::new(&Owner::Host, Object::HostRule(HostTable::Own));
+        let observed = self.observe(chains.iter().chain([&links]))?;
+        claims::refuse_to_bend(&chains, old, &observed)
     }
 
     /// The plan, without the end of the host's rules where another vpcctl's uplinks stand on them.
@@ -265,16 +286,18 @@ impl Session<'_> {
         parts.iter().try_for_each(|(part, steps)| host.apply(steps).map_err(|error| (*part, error)))
     }
 
-    /// Makes the kernel have `wanted` and not `unwanted`, whatever it has now. Doesn't stop for a signal.
+    /// Makes the kernel have `wanted` and not `unwanted`, whatever it has now of what the intent touches; what else bears no mark
+    /// is somebody's. Doesn't stop for a signal.
     ///
     /// The kernel ends what was in a deleted namespace some time after: what was seen may be gone when it is its turn. So
     /// a failure leads to another look.
-    fn converge(&self, wanted: &[Op], unwanted: &[Op]) -> Result<()> {
+    fn converge(&self, lock: &Lock, intent: &mut Document, wanted: &[Op], unwanted: &[Op]) -> Result<()> {
         let mut attempts = 1;
         loop {
             let observed = self.observe(wanted.iter().chain(unwanted))?;
-            let plan = reconcile::plan(wanted, unwanted, &observed, Unmarked::Ours);
+            let plan = reconcile::plan(wanted, unwanted, &observed, Unmarked::Ours(&intent.touched));
             let Split { network, apps } = plan.split_apps(&|_| false);
+            self.widen(lock, intent, &network)?;
             match self.run(&network, &AtomicBool::new(false)) {
                 Ok(()) => {
                     self.start_besides(&apps);
@@ -286,14 +309,25 @@ impl Session<'_> {
         }
     }
 
+    /// Writes down what a plan touches that the intent didn't.
+    fn widen(&self, lock: &Lock, intent: &mut Document, plan: &Plan) -> Result<()> {
+        let touched = plan.marked_objects();
+        if touched.is_subset(&intent.touched) {
+            return Ok(());
+        }
+        intent.touched.extend(touched);
+        self.store.begin(lock, intent)
+    }
+
     /// After a failure: goes on `forward` where that is sensible, and undoes everything otherwise. Returns only where the new
     /// state holds.
-    fn settle(&self, lock: &Lock, old: &State, new: &State, forward: bool, error: StepError) -> Result<()> {
-        if forward && self.force(old, new, &error).is_ok() {
+    fn settle(&self, lock: &Lock, old: &State, intent: &mut Document, forward: bool, error: StepError) -> Result<()> {
+        let new = intent.network.clone();
+        if forward && self.force(lock, intent, (old, &new), &error).is_ok() {
             return Ok(());
         }
         let cause = failure(&error);
-        match self.force(new, old, &error) {
+        match self.force(lock, intent, (&new, old), &error) {
             Ok(()) => {
                 self.store.abandon(lock)?;
                 Err(Failure { hint: cause.hint.or(Some("what the command had done was undone".into())), ..cause })
@@ -306,41 +340,48 @@ impl Session<'_> {
         }
     }
 
-    /// Makes `wanted` true whatever is half-made between it and `other`.
-    fn force(&self, other: &State, wanted: &State, cause: &StepError) -> Result<()> {
+    /// Makes the second state true whatever is half-made between it and the first.
+    fn force(
+        &self,
+        lock: &Lock,
+        intent: &mut Document,
+        (other, wanted): (&State, &State),
+        cause: &StepError,
+    ) -> Result<()> {
         let (mut after, mut before) = (plan::affected_ops(wanted, other), plan::affected_ops(other, wanted));
         let observed = self.observe(after.iter().chain(&before))?;
-        if is_lost(&reconcile::plan(&after, &before, &observed, Unmarked::Ours)) {
+        if is_lost(&reconcile::plan(&after, &before, &observed, Unmarked::Ours(&intent.touched))) {
             // What it stands on is gone too, as after a reboot.
             (after, before) = (topology::ops(wanted), topology::ops(other));
         }
         let taken = cause.reason.contains("File exists").then_some(cause.line.as_deref()).flatten();
-        self.converge(&after, &claims::without_taken(before, taken))
+        self.converge(lock, intent, &after, &claims::without_taken(before, taken))
     }
 
     /// The state, after whatever a command that did not end cleanly left half-made is finished or undone.
     fn recovered(&self, lock: &Lock) -> Result<State> {
         let old = self.store.load()?;
-        let Some(intent) = self.store.intent()? else {
+        let Some(mut intent) = self.store.intent()? else {
             return Ok(old);
         };
-        let (command, new) = (intent.changed_by, intent.network);
+        let (command, new) = (intent.changed_by.clone(), intent.network.clone());
         let nobody = StepError::interrupted();
         if old == new {
             // What was being mended may be half-made: all that the state says is looked at.
-            if let Err(failure) = self.converge(&topology::ops(&old), &[]) {
+            if let Err(failure) = self.converge(lock, &mut intent, &topology::ops(&old), &[]) {
                 self.ui.note(&format!("`{command}` left something that is not mended yet: {failure}"));
             }
             self.store.abandon(lock)?;
             return Ok(old);
         }
         if plan::between(&old, &new).only_unmakes() {
-            self.force(&old, &new, &nobody).map_err(|failure| unsettled("finish", &command, failure))?;
+            self.force(lock, &mut intent, (&old, &new), &nobody)
+                .map_err(|failure| unsettled("finish", &command, failure))?;
             self.store.commit(lock)?;
             self.ui.note(&format!("`{command}` did not end cleanly: it is finished now"));
             return Ok(new);
         }
-        self.force(&new, &old, &nobody).map_err(|failure| unsettled("undo", &command, failure))?;
+        self.force(lock, &mut intent, (&new, &old), &nobody).map_err(|failure| unsettled("undo", &command, failure))?;
         self.store.abandon(lock)?;
         self.ui.note(&format!("`{command}` did not end cleanly: it is undone now"));
         Ok(old)

@@ -8,6 +8,7 @@
 pub mod holder;
 pub mod lock;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -54,6 +55,17 @@ pub struct Document {
     pub changed_by: String,
     /// The state.
     pub network: State,
+    /// The namespaces and links that the command set out to make or to unmake: where it was cut off, what of them bears no mark
+    /// yet is vpcctl's all the same.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub touched: BTreeSet<String>,
+}
+
+impl Document {
+    /// A state, and the command that leads to it.
+    pub fn new(command: &str, network: &State, touched: BTreeSet<String>) -> Self {
+        Document { version: SCHEMA_VERSION, changed_by: command.into(), network: network.clone(), touched }
+    }
 }
 
 #[derive(Deserialize)]
@@ -147,9 +159,8 @@ impl Store {
     }
 
     /// Writes down what is about to be made true. Needs the lock, as all that follow.
-    pub fn begin(&self, _lock: &Lock, command: &str, network: &State) -> Result<()> {
-        let document = Document { version: SCHEMA_VERSION, changed_by: command.into(), network: network.clone() };
-        let text = serde_json::to_string_pretty(&document)
+    pub fn begin(&self, _lock: &Lock, intent: &Document) -> Result<()> {
+        let text = serde_json::to_string_pretty(intent)
             .map_err(|error| Failure::new(Kind::State, format!("cannot write the state: {error}")))?;
         self.write_durably(INTENT, &text)
     }

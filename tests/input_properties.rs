@@ -137,7 +137,7 @@ fn whole() -> Vec<State> {
 }
 
 fn document(network: State) -> String {
-    let document = Document { version: SCHEMA_VERSION, changed_by: "a test".into(), network };
+    let document = Document::new("a test", &network, BTreeSet::new());
     serde_json::to_string_pretty(&document).unwrap()
 }
 

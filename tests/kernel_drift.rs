@@ -67,7 +67,7 @@ fn changes_nothing_more(sandbox: &mut Sandbox) {
     sandbox.says("vpcctl repair", &["nothing changed"]);
     let first: usize = lines.trim().parse().unwrap_or_default();
     let log = sandbox.ok(&format!("tail -n +{} /var/lib/vpcctl/vpcctl.log", first + 1));
-    let mutating = ["restore -w", "ipset restore", "bridge -batch", "ip -batch", "nft -f"];
+    let mutating = ["restore -w", "ipset restore", "bridge -batch", "ip -batch", "tc -batch", "nft -f"];
     assert!(!mutating.iter().any(|words| log.contains(words)), "a second repair starts\n{log}");
     assert!(log.contains("iptables-save"), "it did look\n{log}");
     assert_eq!(sandbox.ok("stat -c '%Y %i %n' /var/lib/vpcctl/state*"), before);
@@ -80,6 +80,22 @@ fn what_is_changed_in_a_routers_rules_and_sets() {
         ("ip netns exec vpc1 iptables -I FORWARD 1 -j ACCEPT", &["jump FORWARD to VPCCTL-FORWARD", "first, and once"]),
         ("ip netns exec vpc1 iptables -t mangle -A PREROUTING -j MARK --set-mark 3", &["PREROUTING of table mangle"]),
         ("ip netns exec vpc1 iptables -R VPCCTL-FORWARD 2 -j ACCEPT", &["rule 2 is not vpcctl's: -j ACCEPT"]),
+        (
+            "ip netns exec vpc1 iptables-save -t filter | sed '/within the VPC/s/-i br-vpc1 -o br-vpc1 //' | ip netns exec vpc1 iptables-restore",
+            &["chain VPCCTL-FORWARD", "is another one", "within the VPC"],
+        ),
+        (
+            "ip netns exec vpc1 iptables-save -t raw | sed 's/-m set --match-set [^ ]* src,src //' | ip netns exec vpc1 iptables-restore",
+            &["chain VPCCTL-PREROUTING of table raw", "is another one"],
+        ),
+        (
+            "ip netns exec vpc1 iptables-save -t filter | sed 's/--ctdir REPLY //' | ip netns exec vpc1 iptables-restore",
+            &["chain VPCCTL-INPUT", "is another one"],
+        ),
+        (
+            "ip netns exec vpc1 iptables -N MINE; ip netns exec vpc1 iptables -N VPCCTL-OLD; ip netns exec vpc1 iptables -A MINE -j VPCCTL-OLD; ip netns exec vpc1 iptables -I FORWARD -j ACCEPT",
+            &["chain MINE", "chain VPCCTL-OLD", "-j ACCEPT"],
+        ),
         ("ip netns exec vpc1 iptables -D VPCCTL-FORWARD 1", &["chain VPCCTL-FORWARD", "rule 1 is another one"]),
         ("ip netns exec vpc1 iptables -D VPCCTL-INPUT 4", &["3 of 4 rules are there"]),
         (
@@ -124,6 +140,26 @@ fn what_is_changed_in_a_routers_routes_and_neighbours() {
         ("ip -n vpc1 route del 10.0.2.2", &["route to 10.0.2.2/32", "is missing"]),
         ("ip -n vpc1 route replace default dev br-vpc1", &["route to 0.0.0.0/0"]),
         ("ip -n vpc1 rule add pref 100 from 10.0.1.2 lookup 77", &["routing rule 100", "is too many"]),
+        ("ip -n vpc1 rule del pref 32766", &["routing rule pref 32766 lookup main", "is missing"]),
+        (
+            "ip -n vpc1 rule add pref 32766 from 10.0.1.0/24 lookup 99",
+            &["routing rule pref 32766 from 10.0.1.0/24", "is too many"],
+        ),
+        ("ip -n vpc1 rule add pref 0 fwmark 7 lookup 99", &["routing rule pref 0", "is too many"]),
+        (
+            "ip -n vpc1 route add 10.50.0.0/16 nexthop via 10.0.1.2 nexthop via 10.0.1.3",
+            &["route 10.50.0.0/16", "is too many"],
+        ),
+        ("ip -n vpc1 route add 10.0.2.2 tos 0x10 via 10.0.1.3", &["route 10.0.2.2/32 tos", "is too many"]),
+        (
+            "ip -n vpc1 route add local 10.99.0.0/16 dev lo table local",
+            &["route local 10.99.0.0/16", "table local", "is too many"],
+        ),
+        ("ip -n vpc1 route add blackhole 10.0.2.2 table local", &["route blackhole 10.0.2.2/32", "is too many"]),
+        (
+            "ip netns exec vpc1 sysctl -qw net.ipv4.conf.br-vpc1.forwarding=0",
+            &["conf/br-vpc1/forwarding", "it is 0, not 1"],
+        ),
         (
             "ip -n vpc1 neigh add 10.0.1.55 lladdr 02:00:00:00:00:07 dev br-vpc1 nud permanent",
             &["neighbour 10.0.1.55", "is too many"],
@@ -148,6 +184,10 @@ fn what_is_changed_of_links_and_namespaces() {
         ("ip -n vpc1 link set dev public mtu 1300", &["of public in vpc1, the MTU is 1300"]),
         ("ip -n vpc1 link set dev br-vpc1 address 02:00:00:00:00:07", &["MAC address is 02:00:00:00:00:07"]),
         ("tc -n vpc1 qdisc del dev br-vpc1 clsact", &["sender filter on br-vpc1 in vpc1", "is missing"]),
+        (
+            "tc -n vpc1 filter add dev br-vpc1 ingress pref 1 handle 2 protocol all bpf da bytecode '1,6 0 0 0'",
+            &["sender filter on br-vpc1"],
+        ),
         ("ip -n vpc1 link set dev public nomaster", &["bridge port public", "is missing"]),
         ("ip netns exec vpc1 bridge link set dev public isolated off", &["bridge port public", "is not guarded"]),
         ("ip netns exec vpc1 bridge link set dev public learning on", &["bridge port public", "is not guarded"]),
@@ -192,6 +232,10 @@ fn what_is_changed_in_instances_and_on_the_host() {
         ("ip route del 10.0.0.0/16 table 30320", &["route to 10.0.0.0/16 in host", "is missing"]),
         ("ip route del prohibit 10.0.0.0/16 table 30321", &["prohibited route to 10.0.0.0/16", "is missing"]),
         ("ip rule del pref 31000", &["rule for routing table 30320", "is missing"]),
+        (
+            "ip rule del pref 31001 && ip rule add pref 31001 from 192.0.2.4 lookup 30321",
+            &["rule for routing table 30321", "is missing"],
+        ),
         ("ip addr add 10.55.0.1/24 dev vpc-vpc1", &["address 10.55.0.1/24 on vpc-vpc1", "is too many"]),
         (
             "ip route add prohibit 10.66.0.0/16 proto 118 table 30321",
@@ -259,6 +303,75 @@ fn what_is_not_vpcctls_is_named_and_left_alone() {
     sandbox.ok("ip -d link show dev vpc-vpc1 | grep bridge");
     sandbox.ok("ip link del vpc-vpc1 && vpcctl repair && vpcctl check && ping -c 1 -W 2 10.0.1.2");
     sandbox.ok("ip link show vpc-like && iptables -S VPCCTL-LIKE && ip netns exec vpc1-mine true");
+}
+
+/// A namespace in the place of ours, with somebody in it: not even a command that was cut off makes it ours.
+#[test]
+fn a_strangers_namespace_stays_a_strangers() {
+    let (mut sandbox, _) = whole();
+    sandbox.ok("ip netns del vpc1-public-web2 && ip netns add vpc1-public-web2");
+    let pid = sandbox.start("vpc1-public-web2", "stranger", "sleep 1000");
+    let is_untouched = |sandbox: &mut Sandbox, after: &str| {
+        let found = sandbox.ok("ip -n vpc1-public-web2 -o link | grep -v ': lo:'; true");
+        assert_eq!(found, "", "{after}");
+        sandbox.ok(&format!("test -e /proc/{pid} && ip netns pids vpc1-public-web2 | grep -x {pid}"));
+    };
+    sandbox.fails(9, "vpcctl repair", &["left alone: namespace vpc1-public-web2"]);
+    is_untouched(&mut sandbox, "a repair");
+    for cut in [
+        "vpcctl add-subnet vpc1 late 10.0.9.0/24 && cp /var/lib/vpcctl/state.json /var/lib/vpcctl/intent.json && cp $T/state /var/lib/vpcctl/state.json",
+        "cp $T/state /var/lib/vpcctl/intent.json",
+    ] {
+        sandbox.ok(&format!("cp /var/lib/vpcctl/state.json $T/state && {cut}"));
+        sandbox.expect(3, "vpcctl delete-vpc nobody");
+        is_untouched(&mut sandbox, cut);
+    }
+    // A command that fails, and undoes what it did.
+    sandbox.ok("ip netns exec vpc1 iptables -N MINE; ip netns exec vpc1 iptables -A MINE -j VPCCTL-PEERING");
+    sandbox.run("vpcctl unpeer vpc1 vpc2");
+    is_untouched(&mut sandbox, "an unpeer that failed");
+}
+
+/// What can't be taken away is named with the tool's own words, and keeps nothing else from being mended.
+#[test]
+fn what_cannot_be_taken_away_is_no_reason_to_leave_a_way_open() {
+    let (mut sandbox, _) = whole();
+    sandbox.ok("ip netns exec vpc1 ipset create vpcctl-held hash:ip; ip netns exec vpc1 ipset create holder list:set; ip netns exec vpc1 ipset add holder vpcctl-held
+        ip netns exec vpc1 iptables -A FORWARD -j ACCEPT; ip -n vpc1 addr add 10.9.9.9/24 dev br-vpc1");
+    sandbox.fails(9, "vpcctl repair", &["2 objects mended", "cannot mend ipset vpcctl-held", "in use"]);
+    let left = sandbox.expect(9, "vpcctl check").stdout;
+    assert_eq!(left.lines().count(), 2, "{left}");
+    sandbox.ok("ip netns exec vpc1 ipset destroy holder && vpcctl repair && vpcctl check");
+}
+
+#[test]
+fn names_and_comments_of_others_do_not_reach_the_terminal_as_they_are() {
+    let (mut sandbox, _) = whole();
+    let rules =
+        sandbox.file("rules", "*filter\n-A FORWARD -m comment --comment \"a\u{1b}[31mRED\" -j ACCEPT\nCOMMIT\n");
+    sandbox.ok(&format!("ip netns exec vpc1 iptables-restore --noflush <{rules}"));
+    sandbox.ok("ip netns exec vpc1 iptables -A FORWARD -m comment --comment \"$(printf 'x\\n:VPCCTL-FAKE - [0:0]')\" -j ACCEPT");
+    let check = sandbox.expect(9, "vpcctl --color always check").stdout;
+    assert!(check.contains("a[31mRED") && !check.contains("\u{1b}[31mRED"), "{check:?}");
+    assert!(!check.contains("chain VPCCTL-FAKE"), "{check}");
+    sandbox.ok("vpcctl repair && vpcctl check");
+}
+
+/// Another vpcctl's rules are the same ones: what would cut its VPCs off is refused.
+#[test]
+fn a_second_state_directory_does_not_bend_the_hosts_rules() {
+    let (mut sandbox, _) = whole();
+    sandbox.ok("mkdir -m 700 $T/other");
+    let before = sandbox.ok("iptables -S; iptables -t nat -S");
+    sandbox.fails(
+        4,
+        "vpcctl --state-dir $T/other create-vpc n 10.8.0.0/16",
+        &["of another vpcctl stands on it", "one state directory"],
+    );
+    sandbox.ok("vpcctl --state-dir $T/other create-vpc n 10.8.0.0/16 --no-host-access");
+    assert_eq!(sandbox.ok("iptables -S; iptables -t nat -S"), before);
+    sandbox.open("vpc1-public", &["ping:203.0.113.5"]);
+    sandbox.ok("vpcctl --state-dir $T/other delete-vpc n && vpcctl check");
 }
 
 #[test]

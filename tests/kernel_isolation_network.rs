@@ -246,6 +246,12 @@ fn a_fragment_in_a_neighbours_name_becomes_no_part_of_its_packet() {
     part(&mut sandbox, "vpc1-public", "10.0.1.2", "tail");
     part(&mut sandbox, "vpc1-public-web2", "10.0.1.3", "head");
     assert_unheard(&sandbox.heard(&mut private, "vpc1-public", "10.0.2.2"), "private");
+    // Nor does one that bears a priority tag, which the kernel takes off on the way.
+    for tag in ["8100e000", "88a8e000"] {
+        part(&mut sandbox, "vpc1-public", &format!("10.0.1.2 tag={tag}"), "tail");
+        part(&mut sandbox, "vpc1-public-web2", "10.0.1.3", "head");
+        assert_unheard(&sandbox.heard(&mut private, "vpc1-public", "10.0.2.2"), "private");
+    }
     // Without the filter the two are put together before the rules see them.
     sandbox.ok("tc -n vpc1 qdisc del dev br-vpc1 clsact");
     part(&mut sandbox, "vpc1-public", "10.0.1.2", "tail");

@@ -232,7 +232,10 @@ fn another_user_is_lent_nothing_and_blocks_nothing() {
     let interrupted = AtomicBool::new(false);
     let take = || store.lock(&Wait { command: "x", timeout: Duration::ZERO, interrupted: &interrupted, note: &|_| {} });
     let lock = take().expect("nobody has it");
-    store.begin(&lock, "x", &State::default()).and_then(|()| store.commit(&lock)).expect("it is written");
+    store
+        .begin(&lock, &Document::new("x", &State::default(), Default::default()))
+        .and_then(|()| store.commit(&lock))
+        .expect("it is written");
     drop(lock);
     for (dir_mode, name) in [(0o700, "lock"), (0o700, "state.json"), (0o755, "lock"), (0o755, "state.json")] {
         open(&state, dir_mode);

@@ -86,7 +86,8 @@ fn assert_same(one: &Kernel, other: &Kernel) -> TestCaseResult {
 fn force(kernel: &mut Kernel, from: &State, to: &State) {
     let (wanted, unwanted) = (affected_ops(to, from), affected_ops(from, to));
     let observed = kernel.observe(&[&wanted[..], &unwanted[..]].concat());
-    let plan = reconcile::plan(&wanted, &unwanted, &observed, Unmarked::Ours);
+    let touched = between(from, to).marked_objects().into_iter().chain(between(to, from).marked_objects()).collect();
+    let plan = reconcile::plan(&wanted, &unwanted, &observed, Unmarked::Ours(&touched));
     kernel.apply(&plan, &mut Fuse::never()).unwrap_or_else(|error| panic!("{error}"));
 }
 
@@ -170,7 +171,8 @@ fn is_repaired(state: &State, mut kernel: Kernel, picks: &[usize]) -> TestCaseRe
     let done: Vec<String> = picks.iter().filter_map(|&pick| bend(&mut kernel, pick)).collect();
     let found = survey(&kernel, state);
     prop_assert!(done.is_empty() || kernel == whole || !found.differences().is_empty(), "{:?}", done);
-    let repaired = kernel.apply(&found.mending(false), &mut Fuse::never());
+    let mending = found.mending(false);
+    let repaired = mending.plans().into_iter().try_for_each(|plan| kernel.apply(plan, &mut Fuse::never()));
     prop_assert!(repaired.is_ok(), "{:?}: {:?}", done, repaired);
     let again = survey(&kernel, state);
     prop_assert_eq!(again.differences(), vec![], "{:?}", done);

@@ -140,7 +140,7 @@ pub const FEATURES: [Feature; 20] = [
             Program::Tc,
             &[
                 "qdisc replace dev lo clsact",
-                "filter replace dev lo ingress pref 1 handle 1 protocol ip bpf da bytecode \"1,6 0 0 0\"",
+                "filter replace dev lo ingress pref 1 handle 1 protocol all bpf da bytecode \"1,6 0 0 0\"",
             ],
         ),
     },

@@ -20,6 +20,10 @@ const PUBLIC: u32 = 0o644;
 /// What is in the file, as far as that may be ours; nothing where there is none, or an empty one that a power cut left. What
 /// can't be ours, such as a link, a directory or a FIFO, reads as a text without our mark.
 pub fn read(path: &Path) -> Option<String> {
+    // What is behind a link in the directory's place is somebody else's, whatever it says.
+    if path.parent().is_some_and(Path::is_symlink) {
+        return Some("in a directory that is a link".into());
+    }
     let mut bytes = Vec::new();
     let read = own_file::open_to_read(path).and_then(|file| file.take(READ_LIMIT).read_to_end(&mut bytes));
     match read {

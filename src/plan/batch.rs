@@ -294,6 +294,7 @@ impl Lines {
             ip_batch(place, ip),
             iptables(place, self.rules),
             ipset(place, self.sets),
+            tc_batch(place, self.filters),
             write(self.late),
             write(self.settings),
         ];

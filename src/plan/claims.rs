@@ -10,7 +10,7 @@ use crate::model::state::State;
 use crate::plan::Plan;
 use crate::plan::holds::Holding;
 use crate::plan::line::{Change, Place};
-use crate::plan::observed::Observed;
+use crate::plan::observed::{Observed, Seen};
 use crate::plan::op::{Object, Op};
 use crate::plan::reconcile::{Unmarked, is_theirs};
 use crate::plan::topology;
@@ -72,13 +72,42 @@ pub fn keep_host_part(plan: &mut Plan, old: &State, observed: &Observed) -> bool
     let Some(seen) = observed.places.get(&Place::Host) else {
         return false;
     };
-    let own: BTreeSet<String> = old.vpcs.keys().map(|vpc| names::uplink_on_host(vpc).to_string()).collect();
-    let others = seen.links.iter().any(|(name, link)| topology::is_uplink_group(&link.group) && !own.contains(name));
+    let others = other_uplinks(old, seen).next().is_some();
     let unmade = plan.unmake.len();
     if others {
         plan.unmake.retain(|op| op.owner != Owner::Host);
     }
     plan.unmake.len() < unmade
+}
+
+/// The host's chains that a plan makes: all vpcctls of a host share them.
+pub fn shared_chains(plan: &Plan) -> Vec<Op> {
+    let is_shared = |op: &&Op| matches!(&op.object, Object::Chain { place: Place::Host, .. });
+    plan.make.iter().filter(is_shared).cloned().collect()
+}
+
+/// Refuses to change rules on the host that the uplinks of another vpcctl stand on, with a state directory of its own.
+pub fn refuse_to_bend(chains: &[Op], old: &State, observed: &Observed) -> Result<()> {
+    let Some(seen) = observed.places.get(&Place::Host) else { return Ok(()) };
+    let Some(other) = other_uplinks(old, seen).next() else { return Ok(()) };
+    let is_bent = |op: &&Op| match &op.object {
+        Object::Chain { table, chain, .. } => {
+            let standing =
+                seen.chain(*table, chain).is_some_and(|chain| chain.rules.iter().any(|rule| rule.mark.is_some()));
+            standing && op.holding(observed) != Holding::Held
+        }
+        _ => false,
+    };
+    let Some(op) = chains.iter().find(is_bent) else { return Ok(()) };
+    let message = format!("cannot change {}: `{other}` of another vpcctl stands on it", op.identity());
+    Err(Failure::conflict(message).hint("use one state directory for all VPCs of a host that need NAT"))
+}
+
+/// The uplinks that this state doesn't know.
+fn other_uplinks<'a>(state: &State, seen: &'a Seen) -> impl Iterator<Item = &'a str> + use<'a> {
+    let own: BTreeSet<String> = state.vpcs.keys().map(|vpc| names::uplink_on_host(vpc).to_string()).collect();
+    let uplinks = seen.links.iter().filter(|(_, link)| topology::is_uplink_group(&link.group));
+    uplinks.map(|(name, _)| name.as_str()).filter(move |name| !own.contains(*name))
 }
 
 /// What a plan unmakes and can be told from somebody else's by its mark.
@@ -164,7 +193,7 @@ pub fn theirs<'a>(ops: &'a [Op], observed: &Observed) -> Vec<&'a Op> {
 pub fn without_theirs(ops: Vec<Op>, observed: &Observed) -> Vec<Op> {
     let theirs: Vec<Op> = theirs(&ops, observed).into_iter().cloned().collect();
     let off_limits = crate::plan::Removed::new(&theirs);
-    ops.into_iter().filter(|op| !theirs.contains(op) && !off_limits.takes(op)).collect()
+    ops.into_iter().filter(|op| !theirs.contains(op) && !off_limits.concerns(op)).collect()
 }
 
 /// The ops without the one whose line failed because its name was taken, and without what is in it or on it.

@@ -28,6 +28,26 @@ pub struct Difference {
     pub with_it: usize,
 }
 
+impl Difference {
+    /// The objects that it stands for.
+    pub fn objects(&self) -> usize {
+        1 + self.with_it
+    }
+
+    /// Without what a terminal would obey: names and texts in the kernel are whoever's.
+    fn printable(self) -> Self {
+        let found = match self.found {
+            Found::Wrong(what) => Found::Wrong(printable(&what)),
+            other => other,
+        };
+        Difference { owner: printable(&self.owner), object: printable(&self.object), found, with_it: self.with_it }
+    }
+}
+
+fn printable(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).collect()
+}
+
 /// How an object is found that isn't as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
@@ -56,6 +76,29 @@ pub struct Survey<'a> {
     pub observed: Observed,
 }
 
+/// What mends the kernel, in the order in which it runs. What closes doesn't depend on what else may fail.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mending {
+    /// Rules that somebody put into a router's built-in chains go.
+    pub closing: Plan,
+    /// What is missing or wrong is made.
+    pub making: Plan,
+    /// What is too many goes.
+    pub removing: Plan,
+}
+
+impl Mending {
+    /// The three, in order.
+    pub fn plans(&self) -> [&Plan; 3] {
+        [&self.closing, &self.making, &self.removing]
+    }
+
+    /// Nothing to do?
+    pub fn is_empty(&self) -> bool {
+        self.plans().iter().all(|plan| plan.is_empty())
+    }
+}
+
 impl Survey<'_> {
     /// The differences, in the order of the objects.
     pub fn differences(&self) -> Vec<Difference> {
@@ -66,26 +109,27 @@ impl Survey<'_> {
         if self.is_of_everything() {
             differences.extend(unknown(state, observed));
         }
-        differences
+        differences.into_iter().map(Difference::printable).collect()
     }
 
     /// What only looks like ours on the host, and is in nobody's way: named, and left alone.
     pub fn lookalikes(&self) -> Vec<String> {
-        if self.is_of_everything() { lookalikes(self.state, &self.ops, &self.observed) } else { Vec::new() }
+        let found =
+            if self.is_of_everything() { lookalikes(self.state, &self.ops, &self.observed) } else { Vec::new() };
+        found.iter().map(|name| printable(name)).collect()
     }
 
-    /// The plan that mends what differs, with the least change; with `unknown`, also what bears our mark and is not of this state
-    /// goes.
-    pub fn mending(&self, unknown: bool) -> Plan {
-        let mut plan = reconcile::plan(&self.ops, &[], &self.observed, Unmarked::Theirs);
-        // Before anything is made: what is too many may stand in its place.
-        let surplus = self.surplus();
-        plan.make = plan.make.into_iter().filter_map(|op| after_clearing(op, &surplus)).collect();
-        plan.clear.extend(surplus);
+    /// What mends what differs, with the least change; with `unknown`, also what bears our mark and is not of this state goes.
+    pub fn mending(&self, unknown: bool) -> Mending {
+        let closes = |op: &Op| matches!(op.object, Object::Stray { stray: Stray::Rules { .. }, .. });
+        let (closing, mut removing): (Vec<Op>, Vec<Op>) = self.surplus().into_iter().partition(closes);
+        let mut making = reconcile::plan(&self.ops, &[], &self.observed, Unmarked::Theirs);
+        making.make = making.make.into_iter().filter_map(|op| after_closing(op, &closing)).collect();
         if unknown && self.is_of_everything() {
-            plan.unmake.extend(surplus::unknown(self.state, &self.observed));
+            removing.extend(surplus::unknown(self.state, &self.observed));
         }
-        plan
+        let unmade = |ops: Vec<Op>| Plan { clear: ops, ..Plan::default() };
+        Mending { closing: unmade(closing), making, removing: unmade(removing) }
     }
 
     fn surplus(&self) -> Vec<Op> {
@@ -104,11 +148,11 @@ impl Survey<'_> {
 }
 
 /// A jump from a built-in chain that is emptied stands again by then, or has none of its kind left to take away.
-fn after_clearing(mut op: Op, surplus: &[Op]) -> Option<Op> {
+fn after_closing(mut op: Op, closing: &[Op]) -> Option<Op> {
     let Object::Jump { place, table, from, misplaced, .. } = &mut op.object else {
         return Some(op);
     };
-    let emptied = surplus.iter().find_map(|stray| match &stray.object {
+    let emptied = closing.iter().find_map(|stray| match &stray.object {
         Object::Stray { place: p, stray: Stray::Rules { table: t, chain, jump } }
             if (&*p, &*t, &*chain) == (&*place, &*table, &*from) =>
         {
@@ -203,7 +247,9 @@ fn too_many(op: &Op, observed: &Observed) -> Difference {
         _ => String::new(),
     };
     let object = format!("{}{detail}", op.identity());
-    Difference { owner: op.owner.to_string(), object, found: Found::Surplus, with_it: 0 }
+    let is_lost = matches!(op.object, Object::Stray { stray: Stray::LostRule { .. }, .. });
+    let found = if is_lost { Found::Missing } else { Found::Surplus };
+    Difference { owner: op.owner.to_string(), object, found, with_it: 0 }
 }
 
 /// Links in routers that bear no mark: somebody's, and a way in.

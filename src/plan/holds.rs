@@ -297,7 +297,10 @@ fn is_ours(route: &SeenRoute, host_table: Option<HostTable>) -> bool {
 /// Is it the host's rule for this table?
 pub(super) fn leads_to(rule: &SeenRule, table: HostTable) -> bool {
     let iif = table.iif().unwrap_or_default();
-    rule.priority == table.preference() && rule.iif == iif && rule.table == table.number().to_string()
+    rule.priority == table.preference()
+        && rule.iif == iif
+        && rule.table == table.number().to_string()
+        && rule.is_plain()
 }
 
 /// Is it the way that was wanted?

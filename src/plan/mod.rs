@@ -57,6 +57,14 @@ impl Plan {
         all.map(Op::identity).collect::<BTreeSet<String>>().len()
     }
 
+    /// What of it can be told by a mark, and has none while it is half-made: namespaces and links.
+    pub fn marked_objects(&self) -> BTreeSet<String> {
+        let all = self.clear.iter().chain(&self.make).chain(&self.unmake);
+        let is_marked =
+            |op: &&Op| matches!(op.object, Object::Namespace(_) | Object::Bridge { .. } | Object::Cable { .. });
+        all.filter(is_marked).map(Op::identity).collect()
+    }
+
     /// Only removals: cut off half-way, this is finished and not undone.
     pub fn only_unmakes(&self) -> bool {
         self.clear.is_empty() && self.make.is_empty()
@@ -175,6 +183,13 @@ impl Removed {
         let with_bridge = is_of_port && self.bridges.contains(&op.place());
         // A permanent neighbour stays when a port goes: its device is the bridge.
         with_set || with_device || with_bridge || !self.keeps(&op.place())
+    }
+
+    /// Is the object in it or on it? A cable is, where one of its ends is.
+    pub fn concerns(&self, op: &Op) -> bool {
+        let has_end =
+            matches!(&op.object, Object::Cable { ends, .. } if ends.iter().any(|end| !self.keeps(&end.place)));
+        has_end || self.takes(op)
     }
 
     /// The namespaces that go.

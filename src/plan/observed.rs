@@ -108,6 +108,12 @@ pub struct SeenRoute {
     /// The lower, the sooner it is taken.
     #[serde(default)]
     pub metric: Option<u32>,
+    /// The type of service that it is for.
+    #[serde(default)]
+    pub tos: Option<String>,
+    /// Its next hops, where there are several.
+    #[serde(default)]
+    pub nexthops: Vec<serde_json::Value>,
 }
 
 impl SeenRoute {
@@ -129,6 +135,16 @@ pub struct SeenRule {
     /// The table that it leads to.
     #[serde(default)]
     pub table: String,
+    /// All else that `ip` says of it.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, serde_json::Value>,
+}
+
+impl SeenRule {
+    /// Does it ask for nothing but what has a field of its own here?
+    pub fn is_plain(&self) -> bool {
+        self.rest.iter().all(|(key, value)| key == "src" && value == "all")
+    }
 }
 
 /// A chain.
@@ -327,7 +343,8 @@ impl Seen {
     /// Reads `iptables-save`.
     pub fn read_rules(&mut self, text: &str) {
         let mut table = String::new();
-        for line in text.lines() {
+        for line in whole_lines(text) {
+            let line = line.as_str();
             if let Some(name) = line.strip_prefix('*') {
                 table = name.to_owned();
             } else if let Some(chain) = line.strip_prefix(':') {
@@ -357,6 +374,22 @@ impl Seen {
     pub fn chain(&self, table: Table, name: &str) -> Option<&SeenChain> {
         self.chains.get(&(table.as_str().to_owned(), name.to_owned()))
     }
+}
+
+/// Lines, where a quoted comment with an end of a line in it is part of one; what a terminal would obey is left out.
+fn whole_lines(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut is_open = false;
+    for line in text.lines() {
+        match lines.last_mut().filter(|_| is_open) {
+            Some(last) => *last = format!("{last} {line}"),
+            None => lines.push(line.to_owned()),
+        }
+        // A quote within quotes has a backslash before it.
+        let quotes = line.replace("\\\\", "").replace("\\\"", "").matches('"').count();
+        is_open ^= quotes % 2 == 1;
+    }
+    lines.into_iter().map(|line| line.chars().filter(|letter| !letter.is_control()).collect()).collect()
 }
 
 fn next<T: DeserializeOwned>(

@@ -10,20 +10,20 @@ use crate::plan::{Plan, Removed};
 
 /// Whose is what has our name but no mark?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unmarked {
-    /// Ours: a command of ours was cut off, or failed, before it had marked what it made.
-    Ours,
+pub enum Unmarked<'a> {
+    /// Ours, if its identity is among these: a command that set out to make it was cut off, or failed, before it had marked it.
+    Ours(&'a BTreeSet<String>),
     /// Somebody else's.
     Theirs,
 }
 
 /// Makes what of `wanted` doesn't hold, and unmakes what of `unwanted` is there. What is somebody else's is left alone, with all
 /// that is in it or on it.
-pub fn plan(wanted: &[Op], unwanted: &[Op], observed: &Observed, unmarked: Unmarked) -> Plan {
+pub fn plan(wanted: &[Op], unwanted: &[Op], observed: &Observed, unmarked: Unmarked<'_>) -> Plan {
     let theirs: Vec<Op> =
         wanted.iter().chain(unwanted).filter(|op| is_theirs(op, observed, unmarked)).cloned().collect();
     let off_limits = Removed::new(&theirs);
-    let may_touch = |op: &&Op| !theirs.contains(op) && !off_limits.takes(op);
+    let may_touch = |op: &&Op| !theirs.contains(op) && !off_limits.concerns(op);
 
     let kept: BTreeSet<String> = wanted.iter().map(Op::identity).collect();
     let gone = unwanted.iter().rev().filter(|op| !kept.contains(&op.identity()));
@@ -71,10 +71,13 @@ fn half_filled(op: &Op, observed: &Observed) -> Option<Op> {
 }
 
 /// Is it there, but somebody else's?
-pub fn is_theirs(op: &Op, observed: &Observed, unmarked: Unmarked) -> bool {
+pub fn is_theirs(op: &Op, observed: &Observed, unmarked: Unmarked<'_>) -> bool {
     match op.holding(observed) {
         Holding::Foreign => true,
-        Holding::Unmarked => unmarked == Unmarked::Theirs,
+        Holding::Unmarked => match unmarked {
+            Unmarked::Ours(made) => !made.contains(&op.identity()),
+            Unmarked::Theirs => true,
+        },
         _ => false,
     }
 }

@@ -1,9 +1,9 @@
 //! Firewall data: tables, chains, rules and sets, as the kernel's tools spell them.
 //!
 //! A rule doesn't read back as it was written (`/32` and `-m tcp` appear), so each one bears a mark: a hash of its
-//! own text in its comment. What is in the kernel is compared by these marks, in order, never by text.
+//! own text in its comment. What is in the kernel is compared by these
+//! marks, in order, and by those options that every version of iptables spells alike.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::model::hash::stable_hash;
@@ -53,6 +53,47 @@ pub struct Rule {
     purpose: String,
 }
 
+/// The options of a rule that are compared, by how many words follow.
+const COMPARED: [(&str, usize); 13] = [
+    ("-j", 1),
+    ("-s", 1),
+    ("-d", 1),
+    ("-i", 1),
+    ("-o", 1),
+    ("-p", 1),
+    ("--dport", 1),
+    ("--sport", 1),
+    ("--dports", 1),
+    ("--sports", 1),
+    ("--match-set", 2),
+    ("--ctdir", 1),
+    ("--ctstate", 1),
+];
+
+/// What a rule says with these options, each with its negation.
+fn said(rule: &str) -> Vec<String> {
+    let words: Vec<&str> = rule.split_whitespace().collect();
+    let mut said: Vec<String> = Vec::new();
+    for (index, word) in words.iter().enumerate() {
+        let Some((option, count)) = COMPARED.iter().find(|(option, _)| option == word) else {
+            continue;
+        };
+        let negated = index > 0 && words[index - 1] == "!";
+        let values = words.iter().skip(index + 1).take(*count);
+        let values: Vec<String> = values.map(|value| in_order(value.trim_end_matches("/32"))).collect();
+        said.push(format!("{}{option} {}", if negated { "! " } else { "" }, values.join(" ")));
+    }
+    said.sort();
+    said
+}
+
+/// A list whose order says nothing: of states or ports.
+fn in_order(list: &str) -> String {
+    let mut parts: Vec<&str> = list.split(',').collect();
+    parts.sort_unstable();
+    parts.join(",")
+}
+
 impl Rule {
     /// A rule from its matches (`-p tcp -m tcp --dport 80`), its target with options (`-j ACCEPT`), and a few words on what it
     /// is for: text of ours or names, never free text of a user's.
@@ -65,21 +106,12 @@ impl Rule {
         format!("{:08x}", stable_hash(&[&self.matches, &self.target]) as u32)
     }
 
-    /// Does a rule as `iptables-save` prints it have the same verdict and name the same addresses? How it writes the rest differs
-    /// from version to version.
+    /// Does a rule as `iptables-save` prints it match the same and do the same? What is compared is what every version of iptables
+    /// spells alike: see [`COMPARED`].
     pub fn says_as_much(&self, text: &str) -> bool {
         let (before, after) = text.split_once("-m comment --comment \"").unwrap_or((text, ""));
-        let text = format!("{before}{}", after.split_once('"').map_or("", |(_, after)| after));
-        let verdict = |text: &str| {
-            let words: Vec<&str> = text.split(' ').collect();
-            words.windows(2).rev().find(|pair| pair[0] == "-j").map(|pair| pair[1].to_owned())
-        };
-        let is_address = |word: &&str| word.split('.').count() == 4 && word.starts_with(|c: char| c.is_ascii_digit());
-        let addresses = |text: &str| -> BTreeSet<String> {
-            text.split(' ').filter(is_address).map(|word| word.trim_end_matches("/32").to_owned()).collect()
-        };
-        verdict(&text) == verdict(&self.target)
-            && addresses(&text) == addresses(&format!("{} {}", self.matches, self.target))
+        let uncommented = format!("{before}{}", after.split_once('"').map_or("", |(_, after)| after));
+        said(&uncommented) == said(&format!("{} {}", self.matches, self.target))
     }
 
     /// The rule as `iptables` and `iptables-restore` take it, after `-A CHAIN`.

@@ -10,9 +10,24 @@ use serde::Deserialize;
 
 /// The program in the classic BPF that `tc` takes: how many instructions, then each one's code, jumps and operand.
 ///
-/// Load the source address (offset 26 of the frame) and the last four bytes of the source MAC address (offset 8); where they are the
-/// same return 0, `TC_ACT_OK`, else 2, `TC_ACT_SHOT` (`linux/pkt_cls.h`).
-const PROGRAM: [[u32; 4]; 6] = [[32, 0, 0, 26], [7, 0, 0, 0], [32, 0, 0, 8], [29, 1, 0, 0], [6, 0, 0, 2], [6, 0, 0, 0]];
+/// A frame that bears a VLAN tag is dropped, a priority tag included: the kernel takes that off later, and what is inside would not
+/// have been looked at. ARP passes: its own guard is the ports' static neighbours. Of IPv4 the source address (offset 26 of the
+/// frame) is compared with the last four bytes of the source MAC address (offset 8). Nothing else passes. 0 is `TC_ACT_OK`, 2
+/// `TC_ACT_SHOT` (`linux/pkt_cls.h`); `0xfffff030` is where a filter reads whether there is a tag (`SKF_AD_OFF` +
+/// `SKF_AD_VLAN_TAG_PRESENT`, `linux/filter.h`).
+const PROGRAM: [[u32; 4]; 11] = [
+    [32, 0, 0, 0xffff_f030],
+    [21, 0, 7, 0],
+    [40, 0, 0, 12],
+    [21, 6, 0, 0x0806],
+    [21, 0, 4, 0x0800],
+    [32, 0, 0, 26],
+    [7, 0, 0, 0],
+    [32, 0, 0, 8],
+    [29, 1, 0, 0],
+    [6, 0, 0, 2],
+    [6, 0, 0, 0],
+];
 
 /// The lines of `tc -batch` that put it in its place, or leave it there.
 pub fn lines(device: &str) -> [String; 2] {
@@ -20,7 +35,7 @@ pub fn lines(device: &str) -> [String; 2] {
     let program = format!("{},{}", PROGRAM.len(), instructions.join(","));
     [
         format!("qdisc replace dev {device} clsact"),
-        format!("filter replace dev {device} ingress pref 1 handle 1 protocol ip bpf da bytecode \"{program}\""),
+        format!("filter replace dev {device} ingress pref 1 handle 1 protocol all bpf da bytecode \"{program}\""),
     ]
 }
 
@@ -34,9 +49,10 @@ struct FilterJson {
     #[serde(default)]
     pref: u32,
     #[serde(default)]
-    protocol: String,
+    chain: u32,
     #[serde(default)]
-    options: OptionsJson,
+    protocol: String,
+    options: Option<OptionsJson>,
 }
 
 #[derive(Default, Deserialize)]
@@ -67,12 +83,12 @@ pub fn is_in(text: &str) -> Result<bool, serde_json::Error> {
         return Ok(false);
     }
     let filters: Vec<FilterJson> = serde_json::from_str(text)?;
-    let is_it = |filter: &FilterJson| {
-        let FilterJson { pref, protocol, options } = filter;
+    // One without options is the head of those with its preference. They are listed in the order in which they are asked.
+    let first = filters.iter().find_map(|filter| Some((filter, filter.options.as_ref()?)));
+    Ok(first.is_some_and(|(FilterJson { pref, chain, protocol, .. }, options)| {
         let insns = options.bytecode.insns.iter().map(|insn| [insn.code, insn.jt, insn.jf, insn.k]);
-        *pref == 1 && protocol == "ip" && options.direct_action && insns.eq(PROGRAM)
-    };
-    Ok(filters.iter().any(is_it))
+        (*pref, *chain, protocol.as_str()) == (1, 0, "all") && options.direct_action && insns.eq(PROGRAM)
+    }))
 }
 
 #[cfg(test)]
@@ -85,14 +101,18 @@ mod tests {
             PROGRAM.map(|[code, jt, jf, k]| format!(r#"{{"code":{code},"jt":{jt},"jf":{jf},"k":{k}}}"#)).join(",");
         let filter = |protocol: &str, action: bool| {
             format!(
-                r#"[{{"protocol":"{protocol}","pref":1,"kind":"bpf","chain":0}},{{"protocol":"{protocol}","pref":1,"kind":"bpf",
-                "chain":0,"options":{{"handle":"0x1","direct-action":{action},"bytecode":{{"length":6,"insns":[{insns}]}}}}}}]"#
+                r#"{{"protocol":"{protocol}","pref":1,"kind":"bpf","chain":0}},{{"protocol":"{protocol}","pref":1,"kind":"bpf",
+                "chain":0,"options":{{"handle":"0x1","direct-action":{action},"bytecode":{{"length":11,"insns":[{insns}]}}}}}}"#
             )
         };
-        assert!(is_in(&filter("ip", true)).unwrap());
-        for other in [filter("arp", true), filter("ip", false), "[]".into(), String::new()] {
-            assert!(!is_in(&other).unwrap(), "{other}");
+        let ours = filter("all", true);
+        assert!(is_in(&format!("[{ours}]")).unwrap());
+        let other_chain = ours.replace("\"chain\":0", "\"chain\":7");
+        let before = format!("{},{ours}", ours.replace("\"k\":26", "\"k\":30"));
+        for other in [filter("ip", true), filter("all", false), other_chain, before, String::new()] {
+            assert!(!is_in(&format!("[{other}]")).unwrap(), "{other}");
         }
+        assert!(!is_in("").unwrap());
         assert!(is_in("{").is_err());
     }
 }

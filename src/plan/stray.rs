@@ -27,8 +27,10 @@ pub enum Stray {
     Route(StrayRoute),
     /// A link that bears our mark and that the state doesn't know.
     Link(String),
-    /// A routing rule, by its preference.
-    RoutingRule(u32),
+    /// A routing rule, in words that name it alone where that can be.
+    RoutingRule(String),
+    /// A routing rule that every namespace is born with, and that is gone: what takes that away makes it again.
+    LostRule { preference: u32, table: &'static str },
     /// Rules of a built-in chain, besides the jump to a chain of ours. They go all at once, and in the same moment the jump stands
     /// again.
     Rules { table: Table, chain: &'static str, jump: Option<String> },
@@ -47,6 +49,10 @@ pub struct StrayRoute {
     pub device: Option<Device>,
     /// The lower, the sooner it is taken.
     pub metric: Option<u32>,
+    /// The type of service that it is for, as `ip` writes it.
+    pub tos: Option<String>,
+    /// The table, where it isn't the main one.
+    pub table: Option<&'static str>,
 }
 
 impl fmt::Display for Tuning {
@@ -65,7 +71,10 @@ impl Stray {
         match self {
             Stray::Route(route) => vec![Change::Ip(format!("route del {route}"))],
             Stray::Link(name) => vec![Change::Ip(format!("link del dev {name}"))],
-            Stray::RoutingRule(preference) => vec![Change::Ip(format!("rule del pref {preference}"))],
+            Stray::RoutingRule(words) => vec![Change::Ip(format!("rule del {words}"))],
+            Stray::LostRule { preference, table } => {
+                vec![Change::Ip(format!("rule add pref {preference} lookup {table}"))]
+            }
             Stray::Rules { table, chain, jump } => {
                 let hook = jump.iter().map(|to| Firewall::Hook(chain, to.clone()));
                 std::iter::once(Firewall::Empty(chain)).chain(hook).map(|line| Change::Rules(*table, line)).collect()
@@ -79,7 +88,8 @@ impl fmt::Display for Stray {
         match self {
             Stray::Route(route) => write!(f, "route {route}"),
             Stray::Link(name) => write!(f, "link {name}"),
-            Stray::RoutingRule(preference) => write!(f, "routing rule {preference}"),
+            Stray::RoutingRule(words) => write!(f, "routing rule {words}"),
+            Stray::LostRule { preference, table } => write!(f, "routing rule pref {preference} lookup {table}"),
             Stray::Rules { table, chain, .. } => write!(f, "rules of built-in chain {chain} of table {table}"),
         }
     }
@@ -88,11 +98,13 @@ impl fmt::Display for Stray {
 impl fmt::Display for StrayRoute {
     /// As `ip route del` takes it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let StrayRoute { kind, to, gateway, device, metric } = self;
+        let StrayRoute { kind, to, gateway, device, metric, tos, table } = self;
         kind.map_or(Ok(()), |kind| write!(f, "{kind} "))?;
         f.write_str(&route_target(*to))?;
+        tos.as_ref().map_or(Ok(()), |tos| write!(f, " tos {tos}"))?;
         gateway.map_or(Ok(()), |gateway| write!(f, " via {gateway}"))?;
         device.as_ref().map_or(Ok(()), |device| write!(f, " dev {device}"))?;
-        metric.map_or(Ok(()), |metric| write!(f, " metric {metric}"))
+        metric.map_or(Ok(()), |metric| write!(f, " metric {metric}"))?;
+        table.map_or(Ok(()), |table| write!(f, " table {table}"))
     }
 }

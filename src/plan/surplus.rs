@@ -15,14 +15,14 @@ use crate::model::owner::Owner;
 use crate::model::state::State;
 use crate::plan::holds::{Holding, leads, leads_to};
 use crate::plan::line::Place;
-use crate::plan::observed::{Observed, Seen, SeenRoute};
+use crate::plan::observed::{Observed, Seen, SeenRoute, SeenRule};
 use crate::plan::op::{HostTable, Object, Op, ROUTE_PROTOCOL, Via, route_target};
 use crate::plan::rule::{MARK, Set, Table};
 use crate::plan::stray::{Stray, StrayRoute};
 use crate::plan::topology;
 
-/// The routing rules that every namespace is born with, by preference.
-const BORN_RULES: [u32; 3] = [0, 32766, 32767];
+/// The routing rules that every namespace is born with, by preference, and their tables.
+const BORN_RULES: [(u32, &str); 3] = [(0, "local"), (32766, "main"), (32767, "default")];
 
 const HOST_TABLES: [HostTable; 2] = [HostTable::Own, HostTable::Forwarded];
 
@@ -151,7 +151,8 @@ impl<'a> Wanted<'a> {
     /// Is it a route of ours, or one that the route of ours will take the place of?
     fn has_route(&self, route: &SeenRoute) -> bool {
         let to_there = self.routes.get(&route.dst).map(Vec::as_slice).unwrap_or_default();
-        to_there.iter().any(|via| leads(route, via) || route.metric == via.metric())
+        let is_alike = route.is_main() && route.tos.is_none();
+        is_alike && to_there.iter().any(|via| leads(route, via) || route.metric == via.metric())
     }
 }
 
@@ -186,8 +187,9 @@ impl Router<'_> {
         found
     }
 
+    /// Chains that no op makes, whatever they are called.
     fn chains(&self) -> Vec<Object> {
-        let unknown = our_chains(self.seen).filter(|path| !self.wanted.chains.contains(path));
+        let unknown = user_chains(self.seen).filter(|path| !self.wanted.chains.contains(path));
         unknown.map(|(table, name)| chain(&self.place, table, name)).collect()
     }
 
@@ -220,15 +222,24 @@ impl Router<'_> {
     }
 
     fn routes(&self) -> Vec<Object> {
-        let is_by_hand = |route: &&SeenRoute| route.is_main() && route.protocol.as_deref() != Some("kernel");
+        let is_asked = |route: &SeenRoute| route.is_main() || route.table.as_deref() == Some("local");
+        let is_by_hand = |route: &&SeenRoute| is_asked(route) && route.protocol.as_deref() != Some("kernel");
         let unknown = self.seen.routes.iter().filter(is_by_hand).filter(|route| !self.wanted.has_route(route));
         let stray = unknown.filter_map(|route| stray_route(route, &self.wanted.devices));
         stray.map(|route| self.stray(Stray::Route(route))).collect()
     }
 
+    /// Rules that a namespace isn't born with, and those of its birth that are gone.
     fn routing_rules(&self) -> Vec<Object> {
-        let rules = self.seen.rules.iter().filter(|rule| !BORN_RULES.contains(&rule.priority));
-        rules.map(|rule| self.stray(Stray::RoutingRule(rule.priority))).collect()
+        let is_born = |rule: &SeenRule, (preference, table): (u32, &str)| {
+            rule.priority == preference && rule.table == table && rule.iif.is_empty() && rule.is_plain()
+        };
+        let strays = self.seen.rules.iter().filter(|rule| !BORN_RULES.iter().any(|born| is_born(rule, *born)));
+        let strays = strays.map(|rule| Stray::RoutingRule(rule_words(rule)));
+        let lost = BORN_RULES.iter().filter(|born| !self.seen.rules.iter().any(|rule| is_born(rule, **born)));
+        let lost = lost.map(|(preference, table)| Stray::LostRule { preference: *preference, table });
+        // What is gone comes first: what is deleted by its preference alone must not take its place.
+        lost.chain(strays).map(|stray| self.stray(stray)).collect()
     }
 
     fn neighbours(&self) -> Vec<Object> {
@@ -256,20 +267,37 @@ impl Router<'_> {
 }
 
 fn our_chains(seen: &Seen) -> impl Iterator<Item = (Table, &str)> {
+    user_chains(seen).filter(|(_, name)| name.starts_with(OUR_CHAINS))
+}
+
+/// The chains that aren't built-in ones.
+fn user_chains(seen: &Seen) -> impl Iterator<Item = (Table, &str)> {
     let table = |name: &str| TABLES.into_iter().find(|table| table.as_str() == name);
-    let named = seen.chains.keys().filter(|(_, name)| name.starts_with(OUR_CHAINS) && is_plain(name));
-    named.filter_map(move |(of, name)| Some((table(of)?, name.as_str())))
+    let named = seen.chains.iter().filter(|((_, name), chain)| chain.policy.is_none() && is_plain(name));
+    named.map(|(path, _)| path).filter_map(move |(of, name)| Some((table(of)?, name.as_str())))
 }
 
 fn chain(place: &Place, table: Table, name: &str) -> Object {
     Object::Chain { place: place.clone(), table, chain: name.to_owned(), rules: vec![] }
 }
 
+/// A rule in words: all of them where they are few, or by its preference.
+fn rule_words(rule: &SeenRule) -> String {
+    let pref = format!("pref {}", rule.priority);
+    let text = |key: &str| rule.rest.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let is_known = |key: &String| ["src", "srclen"].contains(&key.as_str());
+    let length = rule.rest.get("srclen").map(|length| format!("/{length}")).unwrap_or_default();
+    let words = format!("from {}{length} lookup {}", text("src"), rule.table);
+    let is_whole = rule.iif.is_empty() && rule.rest.keys().all(is_known) && !rule.table.is_empty();
+    if is_whole && words.split(' ').all(is_plain) { format!("{pref} {words}") } else { pref }
+}
+
 /// The route, as far as it takes that to delete it; nothing where it leads by a device that isn't ours, and goes with that.
 fn stray_route(route: &SeenRoute, devices: &BTreeMap<String, Device>) -> Option<StrayRoute> {
+    const KINDS: [&str; 6] = ["unreachable", "blackhole", "prohibit", "throw", "local", "broadcast"];
     let kind = match route.kind.as_deref() {
         None | Some("unicast") => None,
-        Some(kind) => Some(["unreachable", "blackhole", "prohibit", "throw"].into_iter().find(|known| *known == kind)?),
+        Some(kind) => Some(KINDS.into_iter().find(|known| *known == kind)?),
     };
     let to = if route.dst == "default" { "0.0.0.0/0" } else { &route.dst };
     let to = if to.contains('/') { to.parse().ok()? } else { Cidr::host(to.parse().ok()?) };
@@ -278,7 +306,10 @@ fn stray_route(route: &SeenRoute, devices: &BTreeMap<String, Device>) -> Option<
         _ => None,
     };
     let gateway = route.gateway.as_ref().map(|gateway| gateway.parse()).transpose().ok()?;
-    (kind.is_some() || device.is_some()).then_some(StrayRoute { kind, to, gateway, device, metric: route.metric })
+    let tos = route.tos.clone().filter(|tos| is_plain(tos));
+    let table = (!route.is_main()).then_some("local");
+    let is_enough = kind.is_some() || device.is_some() || !route.nexthops.is_empty();
+    is_enough.then_some(StrayRoute { kind, to, gateway, device, metric: route.metric, tos, table })
 }
 
 /// What bears our mark on the host and none of the state's ops makes, such as after a reload of rules that somebody had saved.

@@ -126,6 +126,8 @@ fn router_sysctls(netns: &Netns, bridge: &Device) -> impl Iterator<Item = Sysctl
         ("net/ipv4/ipfrag_time".to_owned(), "1"),
     ];
     let of_bridge = [
+        // It comes with the router's own; what switches it off for this one device cuts all of the VPC.
+        (format!("net/ipv4/conf/{bridge}/forwarding"), "1"),
         (format!("net/ipv4/conf/{bridge}/send_redirects"), "0"),
         // Nor does an ARP sender whom no route leads to take a place in the neighbour table, which all namespaces share.
         (format!("net/ipv4/conf/{bridge}/rp_filter"), "1"),

@@ -3,7 +3,7 @@
 use crate::error::{Failure, Kind, Result};
 use crate::host::look;
 use crate::model::state::State;
-use crate::plan::drift::{Difference, Found, Survey};
+use crate::plan::drift::{Difference, Found, Mending, Survey};
 use crate::plan::subject::Subject;
 use crate::plan::{Plan, Split, claims, surplus};
 use crate::session::{CONVERGE_ATTEMPTS, Session, failure};
@@ -39,8 +39,15 @@ pub struct Unfinished {
 pub struct Repair {
     /// How many objects were mended.
     pub mended: usize,
-    /// What is not vpcctl's to mend.
+    /// What is not vpcctl's to mend, or could not be mended.
     pub left: Vec<Difference>,
+    /// Why something could not be taken away.
+    pub trouble: Option<Failure>,
+}
+
+/// How many objects differ.
+fn count(differences: &[Difference]) -> usize {
+    differences.iter().map(Difference::objects).sum()
 }
 
 impl Session<'_> {
@@ -50,9 +57,14 @@ impl Session<'_> {
         loop {
             let before = (self.read()?, self.unfinished()?);
             let survey = self.survey(&before.0, subject)?;
-            if attempts == COMPARE_ATTEMPTS || before == (self.read()?, self.unfinished()?) {
+            let is_settled = before == (self.read()?, self.unfinished()?);
+            if is_settled || attempts == COMPARE_ATTEMPTS {
                 let (differences, lookalikes) = (survey.differences(), survey.lookalikes());
-                return Ok(Comparison { objects: survey.ops.len(), differences, lookalikes, unfinished: before.1 });
+                let objects = survey.ops.len();
+                // Where one command follows the other, none of them need be unfinished at the end of a look.
+                let busy = || Unfinished { command: "another vpcctl".into(), at_work: true };
+                let unfinished = before.1.or_else(|| (!is_settled).then(busy));
+                return Ok(Comparison { objects, differences, lookalikes, unfinished });
             }
             attempts += 1;
         }
@@ -80,39 +92,68 @@ impl Session<'_> {
         }
         let lock = self.enter()?;
         let state = self.recovered(&lock)?;
-        let mut mended = 0;
-        for _ in 0..CONVERGE_ATTEMPTS {
+        let (mut first, mut last, mut trouble) = (None, None, None);
+        for _ in 0..=CONVERGE_ATTEMPTS {
             let survey = self.survey(&state, subject)?;
-            let plan = survey.mending(unknown);
-            if plan.is_empty() {
+            let left = survey.differences();
+            let before = *first.get_or_insert_with(|| count(&left));
+            let mending = survey.mending(unknown);
+            // The same again would come to the same.
+            if mending.is_empty() || last.as_ref() == Some(&mending) {
                 self.tell_of_signal()?;
-                return Ok(Repair { mended, left: survey.differences() });
+                return Ok(Repair { mended: before.saturating_sub(count(&left)), left, trouble });
             }
-            mended = mended.max(plan.objects());
-            self.mend_once(&lock, &state, survey, plan)?;
+            trouble = self.mend_once(&lock, &state, survey, &mending)?;
+            last = Some(mending);
         }
-        Ok(Repair { mended, left: self.survey(&state, subject)?.differences() })
+        let left = self.survey(&state, subject)?.differences();
+        Ok(Repair { mended: first.unwrap_or_default().saturating_sub(count(&left)), left, trouble })
     }
 
-    /// The network first; then the apps, of which one that can't start is reported.
-    fn mend_once(&self, lock: &Lock, state: &State, found: Survey<'_>, plan: Plan) -> Result<()> {
-        let Split { network, apps } = plan.split_apps(&|_| false);
-        self.store.begin(lock, &self.command, state)?;
+    /// What closes, then the network, then what is too many; at last the apps, of which one that can't start is an error. What can't
+    /// be taken away is no reason to leave the rest: the last such failure.
+    fn mend_once(&self, lock: &Lock, state: &State, found: Survey<'_>, mending: &Mending) -> Result<Option<Failure>> {
+        let Mending { closing, making, removing } = mending;
+        let Split { network, apps } = making.clone().split_apps(&|_| false);
+        let mut intent = self.begin(lock, state, making)?;
+        let mut trouble = self.take_away(closing)?;
         match self.run(&network, self.interrupted) {
             Err((_, error)) if error.interrupted => return Err(failure(&error)),
             // What was half-made may not bear its mark yet.
-            Err(_) => self.converge(&claims::without_theirs(found.ops, &found.observed), &[])?,
+            Err(_) => self.converge(lock, &mut intent, &claims::without_theirs(found.ops, &found.observed), &[])?,
             Ok(()) => {}
         }
+        trouble = self.take_away(removing)?.or(trouble);
         let started = self.run(&apps, self.interrupted);
         self.store.abandon(lock)?;
-        started.map_err(|(_, error)| failure(&error))
+        started.map_err(|(_, error)| failure(&error))?;
+        Ok(trouble)
+    }
+
+    /// All at once, or one by one where that fails; why the last one of these failed.
+    fn take_away(&self, plan: &Plan) -> Result<Option<Failure>> {
+        let singly = match self.run(plan, self.interrupted) {
+            Ok(()) => return Ok(None),
+            Err((_, error)) if error.interrupted => return Err(failure(&error)),
+            Err(_) => plan.clear.iter().map(|op| Plan { clear: vec![op.clone()], ..Plan::default() }),
+        };
+        let mut trouble = None;
+        for plan in singly {
+            match self.run(&plan, self.interrupted) {
+                Err((_, error)) if error.interrupted => return Err(failure(&error)),
+                Err((_, error)) => trouble = Some(failure(&error)),
+                Ok(()) => {}
+            }
+        }
+        Ok(trouble)
     }
 
     fn show_repair(&self, subject: &Subject, unknown: bool) -> Result<Repair> {
         let state = self.read()?;
-        self.script(&self.survey(&state, subject)?.mending(unknown))?;
-        Ok(Repair { mended: 0, left: Vec::new() })
+        let Mending { closing, making, removing } = self.survey(&state, subject)?.mending(unknown);
+        let clear = closing.clear.into_iter().chain(making.clear).collect();
+        self.script(&Plan { clear, make: making.make, unmake: removing.clear })?;
+        Ok(Repair { mended: 0, left: Vec::new(), trouble: None })
     }
 }
 
@@ -126,24 +167,31 @@ impl Comparison {
 impl Repair {
     /// An error, if something is left: not vpcctl's to mend, or stubborn.
     pub fn check(&self) -> Result<()> {
-        let Some(first) = self.left.first() else { return Ok(()) };
+        // What could have been mended says more than what is somebody's.
+        let stubborn = |found: &&Difference| !matches!(found.found, Found::Foreign | Found::Unknown);
+        let Some(first) = self.left.iter().find(stubborn).or(self.left.first()) else { return Ok(()) };
         let more = match self.left.len() {
             1 => String::new(),
-            count => format!(", and {} more", count - 1),
+            count => format!(", and {} more: `vpcctl check` names them", count - 1),
         };
-        let (what, hint) = match first.found {
-            Found::Unknown => (
-                "left alone",
-                "another state directory (--state-dir) may know it; `vpcctl repair --unknown` removes it with all in it",
+        let (what, hint) = match (&first.found, &self.trouble) {
+            (Found::Unknown, _) => (
+                format!("left alone: {}", first.object),
+                "does another state directory (--state-dir) have it? `vpcctl repair --unknown` would remove it, with all in it",
             ),
-            Found::Foreign => (
-                "left alone",
-                "vpcctl did not make it: remove or rename it, if that is for you to decide, and repeat the command",
+            (Found::Foreign, _) => (
+                format!("left alone: {}", first.object),
+                "it bears no mark of vpcctl's, or another: remove or rename it, if that is for you to decide, and repeat the command",
             ),
-            Found::Missing | Found::Wrong(_) | Found::Surplus => {
-                ("mended, and bent again by something on this host", "`vpcctl doctor` may know by what")
-            }
+            (_, Some(trouble)) => (
+                format!("cannot mend {}: {}", first.object, trouble.message),
+                "mend what the tool names, and repeat the command",
+            ),
+            (_, None) => (
+                format!("mended, and bent again by something on this host: {}", first.object),
+                "`vpcctl doctor` may know by what",
+            ),
         };
-        Err(Failure::new(Kind::Drift, format!("{what}: {}{more}", first.object)).hint(hint))
+        Err(Failure::new(Kind::Drift, format!("{what}{more}")).hint(hint))
     }
 }

@@ -199,7 +199,11 @@ def fragment(own, a):
     body = body[:4] + struct.pack("!H", 64) + body[6:] if a["part"] == "head" else body
     offset = 0 if a["part"] == "head" else 32
     packet = ip(a["source"], a["to"], 17, body, 99, offset, more=a["part"] == "head")
-    yield name, eth(a["gateway-mac"], own, IPV4, packet)
+    tag = bytes.fromhex(a.get("tag", ""))
+    if tag:
+        yield name, eth(a["gateway-mac"], own, struct.unpack("!H", tag[:2])[0], tag[2:] + struct.pack("!H", IPV4) + packet)
+    else:
+        yield name, eth(a["gateway-mac"], own, IPV4, packet)
 
 
 def fragment_flood(own, a):

@@ -332,7 +332,7 @@ impl Links {
                 "handle",
                 "1",
                 "protocol",
-                "ip",
+                "all",
                 "bpf",
                 "da",
                 "bytecode",
