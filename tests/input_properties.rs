@@ -20,7 +20,7 @@ use vpcctl::model::state::{HostAccess, State};
 use vpcctl::plan::batch::{self, Call, Program, Step};
 use vpcctl::plan::between;
 use vpcctl::plan::rule::MARK;
-use vpcctl::store::{self, Document, SCHEMA_VERSION};
+use vpcctl::store::{self, Document};
 
 use states::{edits, history, plain_facts, session};
 
@@ -137,7 +137,7 @@ fn whole() -> Vec<State> {
 }
 
 fn document(network: State) -> String {
-    let document = Document::new("a test", &network, BTreeSet::new());
+    let document = Document::new("a test", &network, Default::default());
     serde_json::to_string_pretty(&document).unwrap()
 }
 

@@ -139,7 +139,10 @@ fn what_is_changed_in_a_routers_routes_and_neighbours() {
         ("ip -n vpc1 route replace 10.0.1.2 dev br-vpc1", &["route to 10.0.1.2/32", "is missing"]),
         ("ip -n vpc1 route del 10.0.2.2", &["route to 10.0.2.2/32", "is missing"]),
         ("ip -n vpc1 route replace default dev br-vpc1", &["route to 0.0.0.0/0"]),
-        ("ip -n vpc1 rule add pref 100 from 10.0.1.2 lookup 77", &["routing rule 100", "is too many"]),
+        (
+            "ip -n vpc1 rule add pref 100 from 10.0.1.2 lookup 77",
+            &["routing rule pref 100 from 10.0.1.2", "is too many"],
+        ),
         ("ip -n vpc1 rule del pref 32766", &["routing rule pref 32766 lookup main", "is missing"]),
         (
             "ip -n vpc1 rule add pref 32766 from 10.0.1.0/24 lookup 99",

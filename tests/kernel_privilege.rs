@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use support::Sandbox;
 use vpcctl::model::state::State;
-use vpcctl::store::{Store, Wait};
+use vpcctl::store::{Document, Store, Wait};
 
 /// A user without rights.
 const NOBODY: u32 = 65534;

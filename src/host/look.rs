@@ -148,9 +148,7 @@ fn look(place: &Place, questions: &Questions) -> Result<Seen, StepError> {
     }
     for device in &questions.filters {
         let call = Call::plain(place.clone(), Program::Tc, &sender_filter::show(device));
-        if is_filtered(&call)? {
-            seen.filtered.insert(device.clone());
-        }
+        seen.filtered.extend(filters(&call)?.map(|first| (device.clone(), first)));
     }
     if questions.sets {
         seen.read_sets(&dump(&Call::plain(place.clone(), Program::Ipset, &["save"]))?);
@@ -204,13 +202,13 @@ pub fn dump(call: &Call) -> Result<String, StepError> {
 }
 
 /// A device that is gone has no filter.
-fn is_filtered(call: &Call) -> Result<bool, StepError> {
+fn filters(call: &Call) -> Result<Option<bool>, StepError> {
     let output = run::run(call)?;
     if output.stderr.contains("Cannot find device") {
-        return Ok(false);
+        return Ok(None);
     }
     let text = run::success(call, output)?;
-    sender_filter::is_in(&text).map_err(|error| StepError::of_call(call, format!("its output can't be read: {error}")))
+    sender_filter::read(&text).map_err(|error| StepError::of_call(call, format!("its output can't be read: {error}")))
 }
 
 fn read(call: &Call, parse: impl FnOnce(&str) -> Result<(), serde_json::Error>) -> Result<(), StepError> {

@@ -7,13 +7,13 @@ use crate::error::{Failure, Result};
 use crate::model::kernel_names::{self as names, Netns};
 use crate::model::owner::Owner;
 use crate::model::state::State;
-use crate::plan::Plan;
 use crate::plan::holds::Holding;
 use crate::plan::line::{Change, Place};
 use crate::plan::observed::{Observed, Seen};
 use crate::plan::op::{Object, Op};
 use crate::plan::reconcile::{Unmarked, is_theirs};
 use crate::plan::topology;
+use crate::plan::{Plan, Removed};
 
 /// What a plan makes that the state had not before.
 pub fn fresh(plan: &Plan, before: &[Op]) -> Vec<Op> {
@@ -192,7 +192,7 @@ pub fn theirs<'a>(ops: &'a [Op], observed: &Observed) -> Vec<&'a Op> {
 /// The ops without those whose name something else has, and without what is in it or on it.
 pub fn without_theirs(ops: Vec<Op>, observed: &Observed) -> Vec<Op> {
     let theirs: Vec<Op> = theirs(&ops, observed).into_iter().cloned().collect();
-    let off_limits = crate::plan::Removed::new(&theirs);
+    let off_limits = Removed::with_cables(&theirs, ops.iter());
     ops.into_iter().filter(|op| !theirs.contains(op) && !off_limits.concerns(op)).collect()
 }
 
@@ -203,7 +203,7 @@ pub fn without_taken(ops: Vec<Op>, failed_line: Option<&str>) -> Vec<Op> {
     };
     let is_line = |change: &Change| matches!(change, Change::Links(text) if text == line);
     let taken: Vec<Op> = ops.iter().filter(|op| op.make().iter().any(|made| is_line(&made.change))).cloned().collect();
-    let off_limits = crate::plan::Removed::new(&taken);
+    let off_limits = Removed::new(&taken);
     ops.into_iter().filter(|op| !taken.contains(op) && !off_limits.takes(op)).collect()
 }
 

@@ -79,7 +79,7 @@ pub struct Survey<'a> {
 /// What mends the kernel, in the order in which it runs. What closes doesn't depend on what else may fail.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mending {
-    /// Rules that somebody put into a router's built-in chains go.
+    /// Rules that somebody put before ours go: those of built-in chains, and of routing.
     pub closing: Plan,
     /// What is missing or wrong is made.
     pub making: Plan,
@@ -121,7 +121,7 @@ impl Survey<'_> {
 
     /// What mends what differs, with the least change; with `unknown`, also what bears our mark and is not of this state goes.
     pub fn mending(&self, unknown: bool) -> Mending {
-        let closes = |op: &Op| matches!(op.object, Object::Stray { stray: Stray::Rules { .. }, .. });
+        let closes = |op: &Op| matches!(&op.object, Object::Stray { stray, .. } if stray.is_rule());
         let (closing, mut removing): (Vec<Op>, Vec<Op>) = self.surplus().into_iter().partition(closes);
         let mut making = reconcile::plan(&self.ops, &[], &self.observed, Unmarked::Theirs);
         making.make = making.make.into_iter().filter_map(|op| after_closing(op, &closing)).collect();

@@ -64,7 +64,10 @@ impl Op {
                 let wanted = [Trait::Kind("bridge"), Trait::Tuned(Tuning::Mac(mac.clone())), Trait::mtu(*mtu)];
                 self.link_holding(seen.links.get(device.as_str()), &wanted)
             }
-            Object::SenderFilter { device, .. } => present_if(seen.filtered.contains(device.as_str())),
+            Object::SenderFilter { device, .. } => match seen.filtered.get(device.as_str()) {
+                None => Holding::Absent,
+                Some(first) => held_if(*first, || "another one is asked before it".into()),
+            },
             Object::Tuned { device, tuning, .. } => of_device(device.as_str(), &|link| tuning.holding(link)),
             Object::Sysctl(sysctl) => match seen.sysctls.get(&sysctl.key) {
                 Some(value) => is_so("it", value, sysctl.value),

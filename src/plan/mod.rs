@@ -185,6 +185,14 @@ impl Removed {
         with_set || with_device || with_bridge || !self.keeps(&op.place())
     }
 
+    /// What is out of reach because these aren't ours: with them the cables that have an end in one, and what is on those.
+    pub fn with_cables<'a>(theirs: &'a [Op], all: impl Iterator<Item = &'a Op>) -> Self {
+        let removed = Removed::new(theirs);
+        let is_cable = |op: &&Op| matches!(op.object, Object::Cable { .. });
+        let cables = all.filter(is_cable).filter(|op| removed.concerns(op));
+        Removed::new(&theirs.iter().chain(cables).cloned().collect::<Vec<_>>())
+    }
+
     /// Is the object in it or on it? A cable is, where one of its ends is.
     pub fn concerns(&self, op: &Op) -> bool {
         let has_end =

@@ -49,8 +49,8 @@ pub struct Seen {
     pub neighbours: BTreeMap<(String, String), String>,
     /// The bridge's static entries: device and MAC.
     pub fdb: BTreeSet<(String, String)>,
-    /// The devices that have the filter of senders.
-    pub filtered: BTreeSet<String>,
+    /// The devices that have a filter, and whether the first is the one of senders.
+    pub filtered: BTreeMap<String, bool>,
     /// The sets by name: their type with options, their entries.
     pub sets: BTreeMap<String, (String, BTreeSet<String>)>,
     /// The chains by table and name.
@@ -143,7 +143,8 @@ pub struct SeenRule {
 impl SeenRule {
     /// Does it ask for nothing but what has a field of its own here?
     pub fn is_plain(&self) -> bool {
-        self.rest.iter().all(|(key, value)| key == "src" && value == "all")
+        // Who made it makes no difference.
+        self.rest.iter().all(|(key, value)| key == "protocol" || key == "src" && value == "all")
     }
 }
 

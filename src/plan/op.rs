@@ -260,7 +260,11 @@ impl Op {
     pub fn replaces(&self) -> bool {
         !matches!(
             self.object,
-            Object::Namespace(_) | Object::Bridge { .. } | Object::Cable { .. } | Object::Leftover(_)
+            Object::Namespace(_)
+                | Object::Bridge { .. }
+                | Object::SenderFilter { .. }
+                | Object::Cable { .. }
+                | Object::Leftover(_)
         )
     }
 }

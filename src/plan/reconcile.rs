@@ -22,7 +22,7 @@ pub enum Unmarked<'a> {
 pub fn plan(wanted: &[Op], unwanted: &[Op], observed: &Observed, unmarked: Unmarked<'_>) -> Plan {
     let theirs: Vec<Op> =
         wanted.iter().chain(unwanted).filter(|op| is_theirs(op, observed, unmarked)).cloned().collect();
-    let off_limits = Removed::new(&theirs);
+    let off_limits = Removed::with_cables(&theirs, wanted.iter().chain(unwanted));
     let may_touch = |op: &&Op| !theirs.contains(op) && !off_limits.concerns(op);
 
     let kept: BTreeSet<String> = wanted.iter().map(Op::identity).collect();

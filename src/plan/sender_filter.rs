@@ -77,15 +77,15 @@ struct InstructionJson {
     k: u32,
 }
 
-/// Is the filter among those that `tc` prints, and asked before any other?
-pub fn is_in(text: &str) -> Result<bool, serde_json::Error> {
+/// What `tc` prints of a device's filters: nothing where there is none, and whether the first is this one.
+pub fn read(text: &str) -> Result<Option<bool>, serde_json::Error> {
     if text.trim().is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
     let filters: Vec<FilterJson> = serde_json::from_str(text)?;
     // One without options is the head of those with its preference. They are listed in the order in which they are asked.
     let first = filters.iter().find_map(|filter| Some((filter, filter.options.as_ref()?)));
-    Ok(first.is_some_and(|(FilterJson { pref, chain, protocol, .. }, options)| {
+    Ok(first.map(|(FilterJson { pref, chain, protocol, .. }, options)| {
         let insns = options.bytecode.insns.iter().map(|insn| [insn.code, insn.jt, insn.jf, insn.k]);
         (*pref, *chain, protocol.as_str()) == (1, 0, "all") && options.direct_action && insns.eq(PROGRAM)
     }))
@@ -106,13 +106,13 @@ mod tests {
             )
         };
         let ours = filter("all", true);
-        assert!(is_in(&format!("[{ours}]")).unwrap());
+        assert!(read(&format!("[{ours}]")).unwrap() == Some(true));
         let other_chain = ours.replace("\"chain\":0", "\"chain\":7");
         let before = format!("{},{ours}", ours.replace("\"k\":26", "\"k\":30"));
-        for other in [filter("ip", true), filter("all", false), other_chain, before, String::new()] {
-            assert!(!is_in(&format!("[{other}]")).unwrap(), "{other}");
+        for other in [filter("ip", true), filter("all", false), other_chain, before] {
+            assert!(read(&format!("[{other}]")).unwrap() == Some(false), "{other}");
         }
-        assert!(!is_in("").unwrap());
-        assert!(is_in("{").is_err());
+        assert!(read("").unwrap().is_none() && read("[]").unwrap().is_none());
+        assert!(read("{").is_err());
     }
 }

@@ -66,6 +66,11 @@ impl fmt::Display for Tuning {
 }
 
 impl Stray {
+    /// Is it about rules, which decide before all else?
+    pub fn is_rule(&self) -> bool {
+        matches!(self, Stray::Rules { .. } | Stray::RoutingRule(_) | Stray::LostRule { .. })
+    }
+
     /// What takes it away.
     pub(super) fn unmake(&self) -> Vec<Change> {
         match self {

@@ -238,8 +238,8 @@ impl Router<'_> {
         let strays = strays.map(|rule| Stray::RoutingRule(rule_words(rule)));
         let lost = BORN_RULES.iter().filter(|born| !self.seen.rules.iter().any(|rule| is_born(rule, **born)));
         let lost = lost.map(|(preference, table)| Stray::LostRule { preference: *preference, table });
-        // What is gone comes first: what is deleted by its preference alone must not take its place.
-        lost.chain(strays).map(|stray| self.stray(stray)).collect()
+        // The kernel takes none that an older one with the same preference seems to say already.
+        strays.chain(lost).map(|stray| self.stray(stray)).collect()
     }
 
     fn neighbours(&self) -> Vec<Object> {
@@ -285,7 +285,7 @@ fn chain(place: &Place, table: Table, name: &str) -> Object {
 fn rule_words(rule: &SeenRule) -> String {
     let pref = format!("pref {}", rule.priority);
     let text = |key: &str| rule.rest.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
-    let is_known = |key: &String| ["src", "srclen"].contains(&key.as_str());
+    let is_known = |key: &String| ["src", "srclen", "protocol"].contains(&key.as_str());
     let length = rule.rest.get("srclen").map(|length| format!("/{length}")).unwrap_or_default();
     let words = format!("from {}{length} lookup {}", text("src"), rule.table);
     let is_whole = rule.iif.is_empty() && rule.rest.keys().all(is_known) && !rule.table.is_empty();
@@ -348,7 +348,14 @@ fn host_routes(wanted: &Wanted<'_>, seen: &Seen) -> Vec<Object> {
 fn host_rules(wanted: &[&Op], seen: &Seen) -> Vec<Object> {
     let is_wanted = |table: HostTable| wanted.iter().any(|op| op.object == Object::HostRule(table));
     let is_there = |table: HostTable| seen.rules.iter().any(|rule| leads_to(rule, table));
-    HOST_TABLES.into_iter().filter(|table| is_there(*table) && !is_wanted(*table)).map(Object::HostRule).collect()
+    let unwanted = HOST_TABLES.into_iter().filter(|table| is_there(*table) && !is_wanted(*table));
+    let is_bent = |rule: &&SeenRule| {
+        let of = |table: HostTable| rule.priority == table.preference() && rule.table == table.number().to_string();
+        HOST_TABLES.into_iter().any(|table| of(table) && !leads_to(rule, table))
+    };
+    let bent = seen.rules.iter().filter(is_bent).map(|rule| Stray::RoutingRule(rule_words(rule)));
+    let bent = bent.map(|stray| Object::Stray { place: Place::Host, stray });
+    unwanted.map(Object::HostRule).chain(bent).collect()
 }
 
 fn host_chains(wanted: &Wanted<'_>, seen: &Seen) -> Vec<Object> {

@@ -370,14 +370,18 @@ impl Links {
     pub fn show(&self, seen: &mut Seen) {
         seen.links = self.links.iter().map(|(name, link)| (name.clone(), link.seen())).collect();
         seen.addresses = self.addresses.clone();
-        seen.filtered = self.filtered.iter().filter(|(_, there)| **there).map(|(name, _)| name.clone()).collect();
+        seen.filtered =
+            self.filtered.iter().filter(|(_, there)| **there).map(|(name, _)| (name.clone(), true)).collect();
         seen.routes = self.routes.iter().map(|(key, route)| route.seen(*key)).collect();
         let rule = |(priority, iif, table): &(u32, String, u32)| SeenRule {
             priority: *priority,
             iif: iif.clone(),
             table: table.to_string(),
+            rest: [("src".to_owned(), "all".into())].into(),
         };
-        seen.rules = self.rules.iter().map(rule).collect();
+        let born = [(0, "local"), (32766, "main"), (32767, "default")]
+            .map(|(priority, table)| SeenRule { table: table.into(), ..rule(&(priority, String::new(), 0)) });
+        seen.rules = self.rules.iter().map(rule).chain(born).collect();
         let texts = |((device, address), mac): (&(String, Ipv4Addr), &String)| {
             ((device.clone(), address.to_string()), mac.clone())
         };
@@ -448,6 +452,8 @@ impl Route {
             protocol: Some(self.protocol.clone()),
             table: (table != MAIN).then(|| table.to_string()),
             metric: (metric != 0).then_some(metric),
+            tos: None,
+            nexthops: vec![],
         }
     }
 
