@@ -103,8 +103,8 @@ pub fn refuse_to_bend(chains: &[Op], old: &State, observed: &Observed) -> Result
     Err(Failure::conflict(message).hint("use one state directory for all VPCs of a host that need NAT"))
 }
 
-/// The uplinks that this state doesn't know.
-fn other_uplinks<'a>(state: &State, seen: &'a Seen) -> impl Iterator<Item = &'a str> + use<'a> {
+/// The uplinks that this state doesn't know: another vpcctl's, with a state directory of its own.
+pub fn other_uplinks<'a>(state: &State, seen: &'a Seen) -> impl Iterator<Item = &'a str> + use<'a> {
     let own: BTreeSet<String> = state.vpcs.keys().map(|vpc| names::uplink_on_host(vpc).to_string()).collect();
     let uplinks = seen.links.iter().filter(|(_, link)| topology::is_uplink_group(&link.group));
     uplinks.map(|(name, _)| name.as_str()).filter(move |name| !own.contains(*name))

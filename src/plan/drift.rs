@@ -154,7 +154,7 @@ fn after_closing(mut op: Op, closing: &[Op]) -> Option<Op> {
     };
     let emptied = closing.iter().find_map(|stray| match &stray.object {
         Object::Stray { place: p, stray: Stray::Rules { table: t, chain, jump } }
-            if (&*p, &*t, &*chain) == (&*place, &*table, &*from) =>
+            if (p, t, chain) == (&*place, &*table, &*from) =>
         {
             Some(jump.is_some())
         }
@@ -289,7 +289,7 @@ fn unknown(state: &State, observed: &Observed) -> Vec<Difference> {
         |owner: &str, object: String| Difference { owner: owner.to_owned(), object, found: Found::Unknown, with_it: 0 };
     let namespaces = surplus::unknown_namespaces(observed);
     let namespaces = namespaces.map(|(netns, owner)| difference(owner, format!("namespace {netns}")));
-    let links = surplus::unknown_uplinks(state, observed);
+    let links = surplus::unknown_uplinks(state, observed).into_iter();
     namespaces.chain(links.map(|(name, owner)| difference(owner, format!("link {name} in host")))).collect()
 }
 

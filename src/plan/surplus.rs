@@ -5,6 +5,8 @@
 //! are somebody's. In an instance's namespace its own root is at home: there only what is named as ours is looked at. On the host
 //! what bears the mark may be another vpcctl's, with a state of its own: it is left to it while it has uplinks.
 
+mod host;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
@@ -13,18 +15,18 @@ use crate::model::kernel_names::{self as names, Device, Netns};
 use crate::model::name::VpcName;
 use crate::model::owner::Owner;
 use crate::model::state::State;
-use crate::plan::holds::{Holding, leads, leads_to};
+use crate::plan::claims;
+use crate::plan::holds::{Holding, leads};
 use crate::plan::line::Place;
 use crate::plan::observed::{Observed, Seen, SeenRoute, SeenRule};
-use crate::plan::op::{HostTable, Object, Op, ROUTE_PROTOCOL, Via, route_target};
+use crate::plan::op::{Object, Op, Via, route_target};
 use crate::plan::rule::{MARK, Set, Table};
 use crate::plan::stray::{Stray, StrayRoute};
-use crate::plan::topology;
+
+pub use host::{on_host, unknown};
 
 /// The routing rules that every namespace is born with, by preference, and their tables.
 const BORN_RULES: [(u32, &str); 3] = [(0, "local"), (32766, "main"), (32767, "default")];
-
-const HOST_TABLES: [HostTable; 2] = [HostTable::Own, HostTable::Forwarded];
 
 const TABLES: [Table; 5] = [Table::Raw, Table::Mangle, Table::Nat, Table::Filter, Table::Security];
 
@@ -312,97 +314,18 @@ fn stray_route(route: &SeenRoute, devices: &BTreeMap<String, Device>) -> Option<
     is_enough.then_some(StrayRoute { kind, to, gateway, device, metric: route.metric, tos, table })
 }
 
-/// What bears our mark on the host and none of the state's ops makes, such as after a reload of rules that somebody had saved.
-pub fn on_host(state: &State, ops: &[Op], observed: &Observed) -> Vec<Op> {
-    let Some(seen) = observed.places.get(&Place::Host).filter(|seen| !has_others(state, seen)) else {
-        return Vec::new();
-    };
-    let ops: Vec<&Op> = ops.iter().filter(|op| op.place() == Place::Host).collect();
-    let wanted = Wanted::new(&Place::Host, &ops);
-    let objects = host_chains(&wanted, seen).into_iter().chain(wanted.stray_addresses(&Place::Host, seen));
-    let objects = objects.chain(host_routes(&wanted, seen)).chain(host_rules(&ops, seen));
-    objects.map(|object| Op::new(&Owner::Host, object)).collect()
-}
-
-/// The routes of vpcctl's own tables.
-fn host_routes(wanted: &Wanted<'_>, seen: &Seen) -> Vec<Object> {
-    let object = |route: &SeenRoute| {
-        let table = HOST_TABLES.into_iter().find(|table| route.table == Some(table.number().to_string()))?;
-        let to = route.dst.parse().or_else(|_| route.dst.parse().map(Cidr::host)).ok()?;
-        let via = match table {
-            HostTable::Forwarded => Via::Prohibited,
-            HostTable::Own => Via::Gateway {
-                gateway: route.gateway.as_ref()?.parse().ok()?,
-                device: wanted.devices.get(route.dev.as_ref()?)?.clone(),
-                src: route.prefsrc.as_ref().and_then(|src| src.parse().ok()),
-            },
-        };
-        let to_there = wanted.routes.get(&route.dst).map(Vec::as_slice).unwrap_or_default();
-        let is_wanted = to_there.iter().any(|via| via.host_table() == table);
-        (!is_wanted).then_some(Object::Route { place: Place::Host, to, via })
-    };
-    let ours = seen.routes.iter().filter(|route| route.protocol == Some(ROUTE_PROTOCOL.to_string()));
-    ours.filter_map(object).collect()
-}
-
-fn host_rules(wanted: &[&Op], seen: &Seen) -> Vec<Object> {
-    let is_wanted = |table: HostTable| wanted.iter().any(|op| op.object == Object::HostRule(table));
-    let is_there = |table: HostTable| seen.rules.iter().any(|rule| leads_to(rule, table));
-    let unwanted = HOST_TABLES.into_iter().filter(|table| is_there(*table) && !is_wanted(*table));
-    let is_bent = |rule: &&SeenRule| {
-        let of = |table: HostTable| rule.priority == table.preference() && rule.table == table.number().to_string();
-        HOST_TABLES.into_iter().any(|table| of(table) && !leads_to(rule, table))
-    };
-    let bent = seen.rules.iter().filter(is_bent).map(|rule| Stray::RoutingRule(rule_words(rule)));
-    let bent = bent.map(|stray| Object::Stray { place: Place::Host, stray });
-    unwanted.map(Object::HostRule).chain(bent).collect()
-}
-
-fn host_chains(wanted: &Wanted<'_>, seen: &Seen) -> Vec<Object> {
-    let ours = |table: Table, name: &str| {
-        seen.chain(table, name).is_some_and(|chain| chain.rules.iter().any(|rule| rule.mark.is_some()))
-    };
-    let stale = our_chains(seen).filter(|path| !wanted.chains.contains(path) && ours(path.0, path.1));
-    let mut objects = Vec::new();
-    for (table, name) in stale {
-        objects.push(chain(&Place::Host, table, name));
-        for from in BUILTIN {
-            let jump = format!("-j {name}");
-            let rules = seen.chain(table, from).map(|chain| chain.rules.as_slice()).unwrap_or_default();
-            let jumps = rules.iter().filter(|rule| rule.text == jump).count();
-            objects.extend(std::iter::repeat_n(Object::jump(&Place::Host, table, from, name), jumps));
-        }
-    }
-    objects
-}
-
-/// The uplinks and namespaces that bear the mark of an owner whom the state doesn't have, in the order in which they go.
-pub fn unknown(state: &State, observed: &Observed) -> Vec<Op> {
-    let stray = |name: &str| Object::Stray { place: Place::Host, stray: Stray::Link(name.to_owned()) };
-    let links = unknown_uplinks(state, observed).map(|(name, _)| stray(name));
-    let namespaces = unknown_namespaces(observed).map(|(netns, _)| Object::Namespace(netns.clone()));
-    links.chain(namespaces).map(|object| Op::new(&Owner::Host, object)).collect()
-}
-
 /// The names of uplinks on the host that the state doesn't know, with the owners that their marks name.
-pub(super) fn unknown_uplinks<'a>(
-    state: &State,
-    observed: &'a Observed,
-) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-    let own: BTreeSet<String> = state.vpcs.keys().map(|vpc| names::uplink_on_host(vpc).to_string()).collect();
-    let links = observed.places.get(&Place::Host).into_iter().flat_map(|seen| &seen.links);
-    let uplinks = links.filter(|(_, link)| topology::is_uplink_group(&link.group));
-    let unknown = uplinks.filter(move |(name, _)| !own.contains(*name) && is_plain(name));
-    unknown.filter_map(|(name, link)| Some((name.as_str(), link.alias.strip_prefix(MARK)?)))
+pub(super) fn unknown_uplinks<'a>(state: &State, observed: &'a Observed) -> Vec<(&'a str, &'a str)> {
+    let seen = observed.places.get(&Place::Host);
+    let unknown = seen.into_iter().flat_map(|seen| {
+        claims::other_uplinks(state, seen)
+            .filter(|name| is_plain(name))
+            .filter_map(|name| seen.links.get_key_value(name))
+    });
+    unknown.filter_map(|(name, link)| Some((name.as_str(), link.alias.strip_prefix(MARK)?))).collect()
 }
 
 /// The namespaces that bear our mark and that the state doesn't know, with the owners that their marks name.
 pub(super) fn unknown_namespaces(observed: &Observed) -> impl Iterator<Item = (&Netns, &str)> {
     observed.strangers.iter().filter_map(|(netns, alias)| Some((netns, alias.strip_prefix(MARK)?)))
-}
-
-/// Does another vpcctl, with a state of its own, have uplinks on this host?
-fn has_others(state: &State, seen: &Seen) -> bool {
-    let own: BTreeSet<String> = state.vpcs.keys().map(|vpc| names::uplink_on_host(vpc).to_string()).collect();
-    seen.links.iter().any(|(name, link)| topology::is_uplink_group(&link.group) && !own.contains(name))
 }

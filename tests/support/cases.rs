@@ -146,10 +146,9 @@ pub static RESTORE: Case = Case {
 };
 /// What is missing, what is bent, and what is too many.
 pub static REPAIR: Case = Case {
-    before: &[VPC1, VPC2, NAT, ONE],
-    spoil: "ip link del vpc-vpc1; ip -n vpc1 link set dev br-vpc1 mtu 1400; ip netns del vpc2-a
-        ip netns exec vpc1 iptables -A FORWARD -j ACCEPT; ip -n vpc1 addr add 10.9.9.9/24 dev br-vpc1
-        ip netns exec vpc1 iptables -R VPCCTL-INPUT 2 -j ACCEPT; ip netns exec vpc1-public iptables -F",
+    before: &[VPC1, VPC2],
+    spoil: "ip -n vpc1 link set dev br-vpc1 mtu 1400; ip netns del vpc2-a; ip -n vpc1 addr add 10.9.9.9/24 dev br-vpc1
+        ip netns exec vpc1 iptables -A FORWARD -s 192.0.2.1 -j ACCEPT; ip netns exec vpc1 iptables -R VPCCTL-INPUT 2 -j ACCEPT",
     command: "vpcctl repair",
     back: Back::Run("true"),
     watch: TWO,
