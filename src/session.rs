@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::{Failure, Kind, Result};
-use crate::host::{Host, StepError, facts, look, namespace, privilege, run};
+use crate::host::look::Look;
+use crate::host::{Host, StepError, facts, namespace, privilege, run};
 use crate::model::cidr::Cidr;
 use crate::model::facts::HostFacts;
 use crate::model::state::State;
@@ -84,7 +85,16 @@ impl Session<'_> {
 
     /// What the kernel has of these ops.
     pub fn observe<'b>(&self, ops: impl IntoIterator<Item = &'b Op>) -> Result<Observed> {
-        look::observe(ops, &self.store.apps()).map_err(|error| failure(&error))
+        self.look(self.interrupted).observe(ops).map_err(|error| looked_in_vain(&error))
+    }
+
+    /// The same where something has begun that must not be left half-made: no signal stops it.
+    fn observe_to_the_end<'b>(&self, ops: impl IntoIterator<Item = &'b Op>) -> Result<Observed> {
+        self.look(&AtomicBool::new(false)).observe(ops).map_err(|error| failure(&error))
+    }
+
+    fn look<'b>(&self, interrupted: &'b AtomicBool) -> Look<'b> {
+        Look { apps: self.store.apps(), interrupted }
     }
 
     /// What an edit has to know of the host.
@@ -272,7 +282,7 @@ impl Session<'_> {
     fn converge(&self, wanted: &[Op], unwanted: &[Op]) -> Result<()> {
         let mut attempts = 1;
         loop {
-            let observed = self.observe(wanted.iter().chain(unwanted))?;
+            let observed = self.observe_to_the_end(wanted.iter().chain(unwanted))?;
             let plan = reconcile::plan(wanted, unwanted, &observed, Unmarked::Ours);
             let Split { network, apps } = plan.split_apps(&|_| false);
             match self.run(&network, &AtomicBool::new(false)) {
@@ -309,7 +319,7 @@ impl Session<'_> {
     /// Makes `wanted` true whatever is half-made between it and `other`.
     fn force(&self, other: &State, wanted: &State, cause: &StepError) -> Result<()> {
         let (mut after, mut before) = (plan::affected_ops(wanted, other), plan::affected_ops(other, wanted));
-        let observed = self.observe(after.iter().chain(&before))?;
+        let observed = self.observe_to_the_end(after.iter().chain(&before))?;
         if is_lost(&reconcile::plan(&after, &before, &observed, Unmarked::Ours)) {
             // What it stands on is gone too, as after a reboot.
             (after, before) = (topology::ops(wanted), topology::ops(other));
@@ -357,6 +367,12 @@ fn is_lost(plan: &Plan) -> bool {
 fn unsettled(verb: &str, command: &str, failure: Failure) -> Failure {
     let message = format!("cannot {verb} `{command}`, which did not end cleanly: {}", failure.message);
     Failure { message, ..failure }.hint("mend what is named here; every command tries again first")
+}
+
+/// A look that failed. Where a signal ended it there is nothing to undo.
+fn looked_in_vain(error: &StepError) -> Failure {
+    let failure = failure(error);
+    if error.interrupted { failure.hint("what had ended by then holds: run it again") } else { failure }
 }
 
 fn failure(error: &StepError) -> Failure {

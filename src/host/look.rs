@@ -1,9 +1,9 @@
 //! Looking at the kernel: only what there is to compare, with as few calls as possible.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 use crate::app::record::Apps;
 use crate::error::Kind;
@@ -24,33 +24,48 @@ use crate::plan::sender_filter;
 /// How often a dump that the kernel says was interrupted is asked for again.
 const DUMP_ATTEMPTS: usize = 8;
 
-/// What the kernel has of all that the ops are about.
-pub fn observe<'a>(ops: impl IntoIterator<Item = &'a Op>, apps: &Apps) -> Result<Observed, StepError> {
-    let ops: Vec<&Op> = ops.into_iter().collect();
-    let asked = questions(ops.iter().copied());
-    answers(&ops, asked, apps)
+/// A look at the kernel.
+pub struct Look<'a> {
+    /// Where the records of apps are.
+    pub apps: Apps,
+    /// Set by a signal that asks the command to end: so does the look.
+    pub interrupted: &'a AtomicBool,
 }
 
-/// What the kernel has of all that the ops are about, and all else that is in these routers; with `whole`, where the ops are those of
-/// everything, also what the host has by our mark.
-pub fn survey(
-    ops: &[Op],
-    routers: impl Iterator<Item = Netns>,
-    whole: bool,
-    apps: &Apps,
-) -> Result<Observed, StepError> {
-    let mut asked = questions(ops);
-    for router in routers {
-        asked.entry(Place::Netns(router)).or_default().add(Questions::whole());
+impl Look<'_> {
+    /// What the kernel has of all that the ops are about.
+    pub fn observe<'a>(&self, ops: impl IntoIterator<Item = &'a Op>) -> Result<Observed, StepError> {
+        let ops: Vec<&Op> = ops.into_iter().collect();
+        let asked = questions(ops.iter().copied());
+        self.answers(&ops, asked)
     }
-    let mut others = BTreeMap::new();
-    if whole {
-        let host = asked.entry(Place::Host).or_default();
-        host.add(Questions { ip: true, rules: true, ..Questions::default() });
-        others = strangers(&asked.keys().filter_map(Place::netns).cloned().collect());
+
+    /// What the kernel has of all that the ops are about, and all else that is in these routers; with `whole`, where the ops are
+    /// those of everything, also what the host has by our mark.
+    pub fn survey(&self, ops: &[Op], routers: impl Iterator<Item = Netns>, whole: bool) -> Result<Observed, StepError> {
+        let mut asked = questions(ops);
+        for router in routers {
+            asked.entry(Place::Netns(router)).or_default().add(Questions::whole());
+        }
+        let mut others = BTreeMap::new();
+        if whole {
+            let host = asked.entry(Place::Host).or_default();
+            host.add(Questions { ip: true, rules: true, ..Questions::default() });
+            others = strangers(&asked.keys().filter_map(Place::netns).cloned().collect());
+        }
+        let ops: Vec<&Op> = ops.iter().collect();
+        Ok(Observed { strangers: others, ..self.answers(&ops, asked)? })
     }
-    let ops: Vec<&Op> = ops.iter().collect();
-    Ok(Observed { strangers: others, ..answers(&ops, asked, apps)? })
+
+    fn answers(&self, ops: &[&Op], asked: BTreeMap<Place, Questions>) -> Result<Observed, StepError> {
+        let (files, apps) = besides_namespaces(ops, &self.apps);
+        asked.keys().filter_map(Place::netns).try_for_each(refuse_odd_file)?;
+        let stale = asked.keys().filter_map(Place::netns).filter(|netns| namespace::is_stale(netns));
+        let stale = stale.cloned().collect();
+        let look = |(place, questions)| Ok(observe_place(&place, &questions)?.map(|seen| (place, seen)));
+        let places = pool::map(asked.into_iter().collect(), self.interrupted, look)?.into_iter().flatten().collect();
+        Ok(Observed { places, stale, strangers: BTreeMap::new(), files, apps })
+    }
 }
 
 /// The namespaces that aren't among these, with the aliases of their `lo`.
@@ -64,33 +79,6 @@ fn strangers(known: &BTreeSet<Netns>) -> BTreeMap<Netns, String> {
     };
     let others = namespace::names().into_iter().filter(|netns| !known.contains(netns));
     others.filter_map(|netns| alias(&netns).map(|alias| (netns, alias))).collect()
-}
-
-fn answers(ops: &[&Op], asked: BTreeMap<Place, Questions>, apps: &Apps) -> Result<Observed, StepError> {
-    let (configured, apps) = besides_namespaces(ops, apps);
-    asked.keys().filter_map(Place::netns).try_for_each(refuse_odd_file)?;
-    let stale = asked.keys().filter_map(|place| place.netns()).filter(|netns| namespace::is_stale(netns));
-    let stale = stale.cloned().collect();
-    let places = asked.len();
-    let asked: Mutex<VecDeque<(Place, Questions)>> = Mutex::new(asked.into_iter().collect());
-    let seen: Mutex<Result<BTreeMap<Place, Seen>, StepError>> = Mutex::new(Ok(BTreeMap::new()));
-    let take = || asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
-    let work = || {
-        while let Some((place, questions)) = take() {
-            let answer = observe_place(&place, &questions);
-            let mut seen = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            match (&mut *seen, answer) {
-                (Ok(places), Ok(Some(answer))) => {
-                    places.insert(place, answer);
-                }
-                (Ok(_), Err(error)) => *seen = Err(error),
-                _ => {}
-            }
-        }
-    };
-    pool::run(pool::size(places), &work);
-    let places = seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)?;
-    Ok(Observed { places, stale, strangers: BTreeMap::new(), files: configured, apps })
 }
 
 /// A directory, or a link to nowhere, among the namespaces is nobody's namespace, and not vpcctl's to remove.

@@ -1,0 +1,59 @@
+//! How vpcctl looks at the kernel: until a signal comes, never at half of a list, and at what is somebody else's too.
+
+mod support;
+
+use support::Sandbox;
+
+/// A tool that first does what the file `/run/odd/TOOL` says, where there is one.
+const ODD: &str = r#"#!/bin/sh
+tool=${0##*/}
+test -e /run/odd/$tool && . /run/odd/$tool
+exec /run/real/$tool "$@"
+"#;
+
+/// Puts [`ODD`] in place of the tools that look.
+fn with_odd_tools() -> Sandbox {
+    let mut sandbox = Sandbox::new();
+    let script = sandbox.file("odd.sh", ODD);
+    sandbox.ok(&format!(
+        "mkdir -p /run/real /run/odd/sbin && mount --bind /usr/sbin /run/real
+         cd /run/odd/sbin && for f in /run/real/*; do ln -s $f .; done
+         for tool in ip tc; do rm -f $tool && cp {script} $tool && chmod 755 $tool; done
+         mount --bind /run/odd/sbin /usr/sbin"
+    ));
+    sandbox
+}
+
+/// Runs vpcctl on one processor, where what looks has one thread, and tells its number and its exit code.
+const ALONE: &str = r#"cpu=$(taskset -cp $$ | sed 's/.*: //; s/[,-].*//')
+taskset -c $cpu vpcctl "$@" & pid=$!
+echo pid $pid
+trap : INT TERM HUP
+wait $pid
+echo code $?
+"#;
+
+#[test]
+fn a_signal_ends_a_look_between_two_places() {
+    let mut sandbox = with_odd_tools();
+    sandbox.add_vpc1();
+    sandbox.ok("mkfifo $T/wait");
+    let alone = sandbox.file("alone.sh", ALONE);
+    for (name, signal, command) in
+        [("one", "INT", "check"), ("two", "TERM", "repair"), ("three", "HUP", "inspect"), ("four", "TERM", "restore")]
+    {
+        let gate = format!("gate-{name}");
+        sandbox.start("host", &gate, "flock /run/odd/gate sh -c 'echo shut; cat $T/wait'");
+        sandbox.wait_for_file(&format!("{gate}.out"), |out| out.contains("shut"));
+        sandbox.ok("rm -f /run/odd/begun; echo 'echo $$ >>/run/odd/begun; flock -s /run/odd/gate true' >/run/odd/ip");
+        sandbox.start("host", name, &format!("sh {alone} {command}"));
+        sandbox.wait_for("test -s /run/odd/begun");
+        let out = sandbox.wait_for_file(&format!("{name}.out"), |out| out.contains("pid "));
+        let pid = out.lines().find_map(|line| line.strip_prefix("pid ")).expect("a number");
+        sandbox.ok(&format!("kill -{signal} {pid} && echo go >$T/wait"));
+        let out = sandbox.wait_for_file(&format!("{name}.out"), |out| out.contains("code "));
+        assert!(out.contains("code 130") && out.contains("error: interrupted"), "{command}: {out}");
+        assert_eq!(sandbox.ok("wc -l </run/odd/begun").trim(), "1", "{command} looked on after SIG{signal}");
+        sandbox.ok("rm /run/odd/ip && vpcctl check");
+    }
+}
