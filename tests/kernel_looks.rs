@@ -57,3 +57,33 @@ fn a_signal_ends_a_look_between_two_places() {
         sandbox.ok("rm /run/odd/ip && vpcctl check");
     }
 }
+
+/// The kernel changed its list while it was printed, and `ip` and `tc` end with 0.
+#[test]
+fn half_of_a_list_is_never_taken_for_the_whole() {
+    let mut sandbox = with_odd_tools();
+    sandbox.add_vpc1();
+    let before = sandbox.dump_host();
+    for (tool, question) in [("ip", "-batch"), ("tc", "filter show")] {
+        let interrupted = |times: u32| {
+            format!(
+                "case \"$*\" in *'{question}'*) if [ $(cat /run/odd/asked | wc -l) -lt {times} ]; then
+                     echo >>/run/odd/asked; echo 'Dump was interrupted and may be inconsistent.' >&2; exit 0; fi;; esac"
+            )
+        };
+        for command in ["check", "repair", "enable-nat vpc1"] {
+            sandbox.file("snippet", &interrupted(1000));
+            sandbox.ok(&format!(": >/run/odd/asked; cp $T/snippet /run/odd/{tool}"));
+            let words = ["the kernel changed what it was listing", "hint: something on this host changes its network"];
+            sandbox.fails(
+                if command == "enable-nat vpc1" && tool == "ip" { 6 } else { 1 },
+                &format!("vpcctl {command}"),
+                &words,
+            );
+        }
+        sandbox.file("snippet", &interrupted(3));
+        sandbox.ok(&format!(": >/run/odd/asked; cp $T/snippet /run/odd/{tool}; vpcctl check; rm /run/odd/{tool}"));
+    }
+    sandbox.ok("rm /run/odd/asked");
+    before.assert_same(&sandbox.dump_host(), "before and after");
+}

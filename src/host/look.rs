@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::app::record::Apps;
 use crate::error::Kind;
-use crate::host::run;
+use crate::host::run::{self, Output};
 use crate::host::{StepError, files, namespace, pool};
 use crate::model::app::App;
 use crate::model::kernel_names::Netns;
@@ -179,21 +179,26 @@ pub fn ip_call(place: &Place) -> Call {
 }
 
 /// Runs a call that prints what there is, again where the kernel changed it meanwhile: `ip` then complains of it on stderr,
-/// and ends with 0 all the same.
+/// and ends with 0 all the same. What is never whole is an error: nobody may act upon half of a list.
 pub fn dump(call: &Call) -> Result<String, StepError> {
-    let mut attempts = 1;
-    loop {
+    run::success(call, whole(call)?)
+}
+
+fn whole(call: &Call) -> Result<Output, StepError> {
+    for _ in 0..DUMP_ATTEMPTS {
         let output = run::run(call)?;
-        if !output.stderr.contains("Dump was interrupted") || attempts == DUMP_ATTEMPTS {
-            return run::success(call, output);
+        if !output.stderr.contains("Dump was interrupted") {
+            return Ok(output);
         }
-        attempts += 1;
     }
+    let reason = format!("the kernel changed what it was listing each of {DUMP_ATTEMPTS} times");
+    let hint = "something on this host changes its network without a pause: repeat the command when that has ended";
+    Err(StepError { hint: Some(hint.into()), ..StepError::of_call(call, reason) })
 }
 
 /// A device that is gone has no filter.
 fn is_filtered(call: &Call) -> Result<bool, StepError> {
-    let output = run::run(call)?;
+    let output = whole(call)?;
     if output.stderr.contains("Cannot find device") {
         return Ok(false);
     }
