@@ -87,3 +87,21 @@ fn half_of_a_list_is_never_taken_for_the_whole() {
     sandbox.ok("rm /run/odd/asked");
     before.assert_same(&sandbox.dump_host(), "before and after");
 }
+
+/// An iproute2 that writes filters and doesn't print them as JSON: no filter is better than a command that can't look.
+#[test]
+fn where_tcs_answer_cannot_be_read_there_is_no_filter() {
+    let mut sandbox = with_odd_tools();
+    let answer = "case \"$*\" in *'filter show'*) echo 'filter protocol ip pref 1 bpf chain 0'; exit 0;; esac";
+    sandbox.file("snippet", answer);
+    sandbox.ok("cp $T/snippet /run/odd/tc");
+    sandbox.add_vpc1();
+    sandbox.ok("vpcctl check && vpcctl repair && vpcctl add-instance vpc1/public/web2");
+    sandbox.assert_vpc1_works();
+    let qdiscs = "ip netns exec vpc1 /run/real/tc qdisc show dev br-vpc1";
+    sandbox.ok(&format!("! {qdiscs} | grep clsact"));
+    // The proof that it is there where it can be read.
+    sandbox.ok("vpcctl delete-vpc vpc1 && rm /run/odd/tc");
+    sandbox.add_vpc1();
+    sandbox.ok(&format!("{qdiscs} | grep clsact"));
+}
