@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use support::Sandbox;
 
-/// A tool that hangs while there is a file `/run/hang/TOOL`, until somebody writes into its FIFO; then it works.
+/// A tool that hangs while there is a file `/run/hang/TOOL`, and, where that names a namespace, in that one alone, until somebody writes into its FIFO; then it works.
 const HANGING: &str = r#"#!/bin/sh
 tool=${0##*/}
-test -e /run/hang/$tool && echo $$ >>/run/hang/begun && cat /run/hang/fifo >/dev/null
+hangs() {
+    test -e /run/hang/$tool && { ! test -s /run/hang/$tool || test "$(cat /run/hang/$tool)" = "$(readlink /proc/$$/ns/net)"; }
+}
+hangs && echo $$ >>/run/hang/begun && cat /run/hang/fifo >/dev/null
 exec /run/real/$tool "$@"
 "#;
 
@@ -28,7 +31,15 @@ fn with_tools_that_can_hang() -> Sandbox {
 
 /// Starts a command whose `tool` hangs; the numbers of vpcctl and of the tool.
 fn start_hanging(sandbox: &mut Sandbox, tool: &str, command: &str) -> (u32, u32) {
-    sandbox.ok(&format!("rm -f /run/hang/begun; : >/run/hang/{tool}"));
+    start_hanging_in(sandbox, "host", tool, command)
+}
+
+/// The same, where the tool hangs in this namespace alone; in any for the host.
+fn start_hanging_in(sandbox: &mut Sandbox, netns: &str, tool: &str, command: &str) -> (u32, u32) {
+    let inode =
+        if netns == "host" { "true".into() } else { format!("ip netns exec {netns} readlink /proc/self/ns/net") };
+    sandbox
+        .ok(&format!("rm -f /run/hang/begun; {inode} >/run/hang/{tool}.new; mv /run/hang/{tool}.new /run/hang/{tool}"));
     let vpcctl = sandbox.start("host", "hanging", &format!("vpcctl {command}"));
     let begun = sandbox.wait_for("cat /run/hang/begun");
     sandbox.ok(&format!("rm /run/hang/{tool}"));
@@ -117,6 +128,37 @@ fn a_tool_that_ends_in_time_is_not_ended() {
     release(&mut sandbox);
     let out = sandbox.wait_for_file("waiting.out", |out| out.contains("created VPC vpc2"));
     assert!(out.contains("it is undone now") && !out.contains("ended"), "{out}");
+}
+
+/// Whoever looks at an instance isn't cut off by its end; whoever only says that he does is.
+#[test]
+fn a_variable_spares_nobody_who_runs_in_what_goes() {
+    let mut sandbox = with_tools_that_can_hang();
+    sandbox.add_vpc1();
+    sandbox.ok("vpcctl add-instance vpc1/public/web2");
+    let (reader, tool) = start_hanging_in(&mut sandbox, "vpc1-public-web2", "ip", "inspect vpc1");
+    let sleeper = sandbox.start("host", "sleeper", "sleep 1000");
+    let mut residents = Vec::new();
+    for starter in [reader, sleeper] {
+        let start = sandbox.ok(&format!("sed 's/.*) //' /proc/{starter}/stat | cut -d' ' -f20"));
+        let name = format!("resident{starter}");
+        let line = format!("env VPCCTL_TOOL='ip {starter} {}' setsid sleep 2000", start.trim());
+        sandbox.start("vpc1-public-web2", &name, &line);
+        residents.push(sandbox.wait_for(&format!(
+            "for p in $(pgrep -x sleep); do grep -qz '^VPCCTL_TOOL=ip {starter} ' /proc/$p/environ && echo $p && exit; done; false"
+        )));
+    }
+    let output = sandbox.says("vpcctl delete-instance vpc1/public/web2", &["ended what ran there"]);
+    for resident in &residents {
+        let words = format!("sleep ({})", resident.trim());
+        assert!(output.stderr.contains(&words), "{words} was spared: {}", output.report());
+        sandbox.ok(&format!("! kill -0 {}", resident.trim()));
+    }
+    sandbox.ok(&format!("kill -0 {tool} && kill -0 {reader} && kill {sleeper}"));
+    assert!(!output.stderr.contains(&format!("({tool})")), "{}", output.report());
+    release(&mut sandbox);
+    sandbox.wait_for(&format!("! kill -0 {reader}"));
+    assert!(!sandbox.ok("vpcctl list").contains("web2"));
 }
 
 #[test]
