@@ -85,16 +85,20 @@ impl Session<'_> {
 
     /// What the kernel has of these ops.
     pub fn observe<'b>(&self, ops: impl IntoIterator<Item = &'b Op>) -> Result<Observed> {
-        self.look(self.interrupted).observe(ops).map_err(|error| looked_in_vain(&error))
+        self.look(self.interrupted, |look| look.observe(ops)).map_err(|error| looked_in_vain(&error))
     }
 
     /// The same where something has begun that must not be left half-made: no signal stops it.
     fn observe_to_the_end<'b>(&self, ops: impl IntoIterator<Item = &'b Op>) -> Result<Observed> {
-        self.look(&AtomicBool::new(false)).observe(ops).map_err(|error| failure(&error))
+        self.look(&AtomicBool::new(false), |look| look.observe(ops)).map_err(|error| failure(&error))
     }
 
-    fn look<'b>(&self, interrupted: &'b AtomicBool) -> Look<'b> {
-        Look { apps: self.store.apps(), interrupted }
+    fn look<T>(
+        &self,
+        interrupted: &AtomicBool,
+        work: impl FnOnce(&Look<'_>) -> Result<T, StepError>,
+    ) -> Result<T, StepError> {
+        work(&Look { apps: self.store.apps(), interrupted, note: &|text| self.ui.note(text) })
     }
 
     /// What an edit has to know of the host.

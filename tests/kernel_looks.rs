@@ -105,3 +105,22 @@ fn where_tcs_answer_cannot_be_read_there_is_no_filter() {
     sandbox.add_vpc1();
     sandbox.ok(&format!("{qdiscs} | grep clsact"));
 }
+
+/// What has other people's names is looked at by several at once, and one that can't be looked at is said, and no obstacle.
+#[test]
+fn namespaces_of_others_are_looked_at_side_by_side() {
+    let mut sandbox = with_odd_tools();
+    sandbox.add_vpc1();
+    sandbox.ok("for i in 1 2 3 4 5 6; do ip netns add other$i; done");
+    // Each look at one waits for another to begin.
+    let meeting = "case \"$*\" in *'link show dev lo') echo >>/run/odd/met
+        until [ $(nproc) -eq 1 ] || [ $(wc -l </run/odd/met) -ge 2 ]; do sleep 0.05; done;; esac";
+    sandbox.file("snippet", meeting);
+    sandbox.ok("cp $T/snippet /run/odd/ip");
+    let output = sandbox.expect(0, "vpcctl check --tool-timeout 20");
+    assert!(!output.stderr.contains("can't be looked at"), "{}", output.report());
+    assert_eq!(sandbox.ok("wc -l </run/odd/met").trim(), "7", "each is looked at once, the internet too");
+    sandbox.ok("rm /run/odd/ip; touch /run/netns/hostname && mount --bind /proc/self/ns/uts /run/netns/hostname");
+    sandbox.says("vpcctl check", &["note: namespace `hostname`, which this state doesn't know, can't be looked at"]);
+    sandbox.says("vpcctl repair", &["nothing changed"]);
+}

@@ -30,6 +30,8 @@ pub struct Look<'a> {
     pub apps: Apps,
     /// Set by a signal that asks the command to end: so does the look.
     pub interrupted: &'a AtomicBool,
+    /// Called with what the operator should know besides.
+    pub note: &'a (dyn Fn(&str) + Sync),
 }
 
 impl Look<'_> {
@@ -51,10 +53,24 @@ impl Look<'_> {
         if whole {
             let host = asked.entry(Place::Host).or_default();
             host.add(Questions { ip: true, rules: true, ..Questions::default() });
-            others = strangers(&asked.keys().filter_map(Place::netns).cloned().collect());
+            others = self.strangers(&asked.keys().filter_map(Place::netns).cloned().collect())?;
         }
         let ops: Vec<&Op> = ops.iter().collect();
         Ok(Observed { strangers: others, ..self.answers(&ops, asked)? })
+    }
+
+    /// The namespaces that aren't among these, with the aliases of their `lo`. One that can't be looked at is nobody's reason to
+    /// fail.
+    fn strangers(&self, known: &BTreeSet<Netns>) -> Result<BTreeMap<Netns, String>, StepError> {
+        let others = namespace::names().into_iter().filter(|netns| !known.contains(netns)).collect();
+        let look = |netns: Netns| match alias(&netns) {
+            Ok(alias) => Ok(alias.map(|alias| (netns, alias))),
+            Err(StepError { object, reason, .. }) => {
+                (self.note)(&format!("{object}, which this state doesn't know, can't be looked at: {reason}"));
+                Ok(None)
+            }
+        };
+        Ok(pool::map(others, self.interrupted, look)?.into_iter().flatten().collect())
     }
 
     fn answers(&self, ops: &[&Op], asked: BTreeMap<Place, Questions>) -> Result<Observed, StepError> {
@@ -68,17 +84,21 @@ impl Look<'_> {
     }
 }
 
-/// The namespaces that aren't among these, with the aliases of their `lo`.
-fn strangers(known: &BTreeSet<Netns>) -> BTreeMap<Netns, String> {
-    let alias = |netns: &Netns| {
-        let place = Place::Netns(netns.clone());
-        let call = Call::plain(place.clone(), Program::Ip, &["-j", "link", "show", "dev", "lo"]);
-        let text = namespace::within(&place, || dump(&call)).ok()?.ok()?;
-        let links: serde_json::Value = serde_json::from_str(&text).ok()?;
-        Some(links[0]["ifalias"].as_str().unwrap_or_default().to_owned())
+/// The alias of a namespace's `lo`; nothing where the namespace is gone, or is none.
+fn alias(netns: &Netns) -> Result<Option<String>, StepError> {
+    let place = Place::Netns(netns.clone());
+    let call = Call::plain(place.clone(), Program::Ip, &["-j", "link", "show", "dev", "lo"]);
+    let text = match namespace::within(&place, || dump(&call)) {
+        Ok(text) => text?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StepError::of_place(&place, &error)),
     };
-    let others = namespace::names().into_iter().filter(|netns| !known.contains(netns));
-    others.filter_map(|netns| alias(&netns).map(|alias| (netns, alias))).collect()
+    let links: serde_json::Value = serde_json::from_str(&text).map_err(|error| unreadable(&call, &error))?;
+    Ok(Some(links[0]["ifalias"].as_str().unwrap_or_default().to_owned()))
+}
+
+fn unreadable(call: &Call, error: &serde_json::Error) -> StepError {
+    StepError::of_call(call, format!("its output can't be read: {error}"))
 }
 
 /// A directory, or a link to nowhere, among the namespaces is nobody's namespace, and not vpcctl's to remove.
@@ -203,12 +223,12 @@ fn is_filtered(call: &Call) -> Result<bool, StepError> {
         return Ok(false);
     }
     let text = run::success(call, output)?;
-    sender_filter::is_in(&text).map_err(|error| StepError::of_call(call, format!("its output can't be read: {error}")))
+    sender_filter::is_in(&text).map_err(|error| unreadable(call, &error))
 }
 
 fn read(call: &Call, parse: impl FnOnce(&str) -> Result<(), serde_json::Error>) -> Result<(), StepError> {
     let text = dump(call)?;
-    parse(&text).map_err(|error| StepError::of_call(call, format!("its output can't be read: {error}")))
+    parse(&text).map_err(|error| unreadable(call, &error))
 }
 
 fn settings(keys: &BTreeSet<String>) -> BTreeMap<String, String> {

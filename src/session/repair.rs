@@ -67,7 +67,7 @@ impl Session<'_> {
         let ops = subject.ops(state);
         let routers = surplus::routers(state, &ops).into_keys();
         let whole = *subject == Subject::Everything;
-        let observed = self.look(self.interrupted).survey(&ops, routers, whole);
+        let observed = self.look(self.interrupted, |look| look.survey(&ops, routers, whole));
         let observed = observed.map_err(|error| looked_in_vain(&error))?;
         Ok(Survey { state, subject, ops, observed })
     }
