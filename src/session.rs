@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::{Failure, Kind, Result};
-use crate::host::{Host, StepError, facts, look, namespace, privilege, run};
+use crate::host::look::Look;
+use crate::host::{Host, StepError, facts, namespace, privilege, run};
 use crate::model::cidr::Cidr;
 use crate::model::facts::HostFacts;
 use crate::model::owner::Owner;
@@ -85,7 +86,20 @@ impl Session<'_> {
 
     /// What the kernel has of these ops.
     pub fn observe<'b>(&self, ops: impl IntoIterator<Item = &'b Op>) -> Result<Observed> {
-        look::observe(ops, &self.store.apps()).map_err(|error| failure(&error))
+        self.look(self.interrupted, |look| look.observe(ops)).map_err(|error| looked_in_vain(&error))
+    }
+
+    /// The same where something has begun that must not be left half-made: no signal stops it.
+    fn observe_to_the_end<'b>(&self, ops: impl IntoIterator<Item = &'b Op>) -> Result<Observed> {
+        self.look(&AtomicBool::new(false), |look| look.observe(ops)).map_err(|error| failure(&error))
+    }
+
+    fn look<T>(
+        &self,
+        interrupted: &AtomicBool,
+        work: impl FnOnce(&Look<'_>) -> Result<T, StepError>,
+    ) -> Result<T, StepError> {
+        work(&Look { apps: self.store.apps(), interrupted, note: &|text| self.ui.note(text) })
     }
 
     /// What an edit has to know of the host.
@@ -294,7 +308,7 @@ impl Session<'_> {
     fn converge(&self, lock: &Lock, intent: &mut Document, wanted: &[Op], unwanted: &[Op]) -> Result<()> {
         let mut attempts = 1;
         loop {
-            let observed = self.observe(wanted.iter().chain(unwanted))?;
+            let observed = self.observe_to_the_end(wanted.iter().chain(unwanted))?;
             let plan = reconcile::plan(wanted, unwanted, &observed, Unmarked::Ours(&intent.touched));
             let Split { network, apps } = plan.split_apps(&|_| false);
             self.widen(lock, intent, &network)?;
@@ -349,7 +363,7 @@ impl Session<'_> {
         cause: &StepError,
     ) -> Result<()> {
         let (mut after, mut before) = (plan::affected_ops(wanted, other), plan::affected_ops(other, wanted));
-        let observed = self.observe(after.iter().chain(&before))?;
+        let observed = self.observe_to_the_end(after.iter().chain(&before))?;
         if is_lost(&reconcile::plan(&after, &before, &observed, Unmarked::Ours(&intent.touched))) {
             // What it stands on is gone too, as after a reboot.
             (after, before) = (topology::ops(wanted), topology::ops(other));
@@ -398,6 +412,12 @@ fn is_lost(plan: &Plan) -> bool {
 fn unsettled(verb: &str, command: &str, failure: Failure) -> Failure {
     let message = format!("cannot {verb} `{command}`, which did not end cleanly: {}", failure.message);
     Failure { message, ..failure }.hint("mend what is named here; every command tries again first")
+}
+
+/// A look that failed. Where a signal ended it there is nothing to undo.
+fn looked_in_vain(error: &StepError) -> Failure {
+    let failure = failure(error);
+    if error.interrupted { failure.hint("what had ended by then holds: run it again") } else { failure }
 }
 
 fn failure(error: &StepError) -> Failure {

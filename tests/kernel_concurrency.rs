@@ -2,14 +2,15 @@
 
 mod support;
 
-use std::time::Duration;
-
 use support::Sandbox;
 
-/// A tool that hangs while there is a file `/run/hang/TOOL`, until somebody writes into its FIFO; then it works.
+/// A tool that hangs while there is a file `/run/hang/TOOL`, and, where that names a namespace, in that one alone, until somebody writes into its FIFO; then it works.
 const HANGING: &str = r#"#!/bin/sh
 tool=${0##*/}
-test -e /run/hang/$tool && echo $$ >>/run/hang/begun && cat /run/hang/fifo >/dev/null
+hangs() {
+    test -e /run/hang/$tool && { ! test -s /run/hang/$tool || test "$(cat /run/hang/$tool)" = "$(readlink /proc/$$/ns/net)"; }
+}
+hangs && echo $$ >>/run/hang/begun && cat /run/hang/fifo >/dev/null
 exec /run/real/$tool "$@"
 "#;
 
@@ -28,7 +29,15 @@ fn with_tools_that_can_hang() -> Sandbox {
 
 /// Starts a command whose `tool` hangs; the numbers of vpcctl and of the tool.
 fn start_hanging(sandbox: &mut Sandbox, tool: &str, command: &str) -> (u32, u32) {
-    sandbox.ok(&format!("rm -f /run/hang/begun; : >/run/hang/{tool}"));
+    start_hanging_in(sandbox, "host", tool, command)
+}
+
+/// The same, where the tool hangs in this namespace alone; in any for the host.
+fn start_hanging_in(sandbox: &mut Sandbox, netns: &str, tool: &str, command: &str) -> (u32, u32) {
+    let inode =
+        if netns == "host" { "true".into() } else { format!("ip netns exec {netns} readlink /proc/self/ns/net") };
+    sandbox
+        .ok(&format!("rm -f /run/hang/begun; {inode} >/run/hang/{tool}.new; mv /run/hang/{tool}.new /run/hang/{tool}"));
     let vpcctl = sandbox.start("host", "hanging", &format!("vpcctl {command}"));
     let begun = sandbox.wait_for("cat /run/hang/begun");
     sandbox.ok(&format!("rm /run/hang/{tool}"));
@@ -59,9 +68,9 @@ fn a_waiting_command_says_for_whom_and_readers_do_not_wait() {
     let json = sandbox.fails(7, "vpcctl -o json --lock-timeout 0 create-vpc vpc3 10.2.0.0/16", &["\"kind\":\"busy\""]);
     assert_eq!(json.stderr.lines().count(), 1, "{}", json.report());
     for reader in ["list", "inspect vpc1", "list-apps", "--dry-run create-vpc vpc4 10.4.0.0/16", "doctor"] {
+        // The tool hangs meanwhile: whoever waited for it would wait until the sandbox loses patience.
         let output = sandbox.run(&format!("vpcctl --lock-timeout 0 {reader}"));
-        let is_answer = output.code == 0 || output.code == 9;
-        assert!(is_answer && output.took < Duration::from_secs(5), "{}", output.report());
+        assert!(output.code == 0 || output.code == 9, "{}", output.report());
     }
     assert!(!sandbox.ok("vpcctl list").contains("vpc2"));
     release(&mut sandbox);
@@ -99,7 +108,6 @@ fn a_tool_keeps_the_lock_after_its_vpcctl_and_is_ended_when_it_hangs() {
     // It is a living process that may yet change the kernel: nobody begins before it has ended.
     let output =
         sandbox.fails(3, "vpcctl delete-vpc vpc9", &[&format!("waiting for {whom}"), &format!("ended {whom}")]);
-    assert!(output.took > Duration::from_secs(4), "{}", output.report());
     assert!(output.stderr.contains("it is undone now"), "{}", output.report());
     sandbox.ok(&format!("! kill -0 {tool}"));
     before.assert_same(&sandbox.dump().without(&["host/files", "host/processes"]), "after the tool was ended");
@@ -117,6 +125,37 @@ fn a_tool_that_ends_in_time_is_not_ended() {
     release(&mut sandbox);
     let out = sandbox.wait_for_file("waiting.out", |out| out.contains("created VPC vpc2"));
     assert!(out.contains("it is undone now") && !out.contains("ended"), "{out}");
+}
+
+/// Whoever looks at an instance isn't cut off by its end; whoever only says that he does is.
+#[test]
+fn a_variable_spares_nobody_who_runs_in_what_goes() {
+    let mut sandbox = with_tools_that_can_hang();
+    sandbox.add_vpc1();
+    sandbox.ok("vpcctl add-instance vpc1/public/web2");
+    let (reader, tool) = start_hanging_in(&mut sandbox, "vpc1-public-web2", "ip", "inspect vpc1");
+    let sleeper = sandbox.start("host", "sleeper", "sleep 1000");
+    let mut residents = Vec::new();
+    for starter in [reader, sleeper] {
+        let start = sandbox.ok(&format!("sed 's/.*) //' /proc/{starter}/stat | cut -d' ' -f20"));
+        let name = format!("resident{starter}");
+        let line = format!("env VPCCTL_TOOL='ip {starter} {}' setsid sleep 2000", start.trim());
+        sandbox.start("vpc1-public-web2", &name, &line);
+        residents.push(sandbox.wait_for(&format!(
+            "for p in $(pgrep -x sleep); do grep -qz '^VPCCTL_TOOL=ip {starter} ' /proc/$p/environ && echo $p && exit; done; false"
+        )));
+    }
+    let output = sandbox.says("vpcctl delete-instance vpc1/public/web2", &["ended what ran there"]);
+    for resident in &residents {
+        let words = format!("sleep ({})", resident.trim());
+        assert!(output.stderr.contains(&words), "{words} was spared: {}", output.report());
+        sandbox.ok(&format!("! kill -0 {}", resident.trim()));
+    }
+    sandbox.ok(&format!("kill -0 {tool} && kill -0 {reader} && kill {sleeper}"));
+    assert!(!output.stderr.contains(&format!("({tool})")), "{}", output.report());
+    release(&mut sandbox);
+    sandbox.wait_for(&format!("! kill -0 {reader}"));
+    assert!(!sandbox.ok("vpcctl list").contains("web2"));
 }
 
 #[test]
@@ -320,8 +359,13 @@ fn a_lock_of_iptables_legacy_is_waited_for_and_then_reported() {
     let holder = sandbox.start("host", "holder", "flock /run/xtables.lock sh -c 'echo held; cat $T/wait'");
     sandbox.wait_for_file("holder.out", |out| out.contains("held"));
     let output = sandbox.fails(7, "vpcctl create-vpc vpc1 10.0.0.0/16", &["iptables-restore", "xtables lock"]);
-    assert!(output.took < Duration::from_secs(15), "{}", output.report());
-    assert!(sandbox.ok("cat /run/legacy/asked").lines().all(|line| line.starts_with("-w 30 ")));
+    let asked = sandbox.ok("cat /run/legacy/asked");
+    assert!(asked.lines().all(|line| line.starts_with("-w 30 ")), "{asked}");
+    assert!(
+        asked.lines().count() <= 1,
+        "it waits once, and once more for what has to be undone:\n{asked}{}",
+        output.report()
+    );
     sandbox.ok(&format!("kill -0 {holder} && echo go >$T/wait"));
     sandbox.ok("vpcctl create-vpc vpc1 10.0.0.0/16");
     assert_whole(&mut sandbox, 1);

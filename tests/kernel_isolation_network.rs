@@ -3,8 +3,6 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
-
 use support::Sandbox;
 use support::attack::{Names, assert_heard, assert_unheard};
 use vpcctl::model::kernel_names as names;
@@ -133,20 +131,20 @@ fn no_trick_carries_a_packet_past_a_policy() {
         assert_unheard(&past, netns);
     }
     assert_honest_traffic(&mut sandbox);
-    // The same fragments and options where they may: port 80.
+    // The same fragments and options where they may: port 80. A tag is none of an instance's business.
     sandbox.attack("vpc1-public", "tricks", &tricks.replace("port=443", "port=80"));
     for (ear, netns, address) in &mut ears {
         let heard = sandbox.heard_by_port(ear, "vpc1-public", address, 80);
         let may: Vec<String> = sent
             .iter()
-            .filter(|n| n.ends_with(*address) && !n.starts_with("source-route"))
+            .filter(|n| n.ends_with(*address) && !n.starts_with("source-route") && !n.starts_with("priority-tagged"))
             .map(|n| format!("{n} 80"))
             .collect();
         assert_heard(&heard, may, netns);
     }
     // Without the policy, and without what makes a router deaf to a sender's own route, all are heard.
     sandbox.ok("vpcctl remove-policy vpc1/private && vpcctl remove-policy vpc2/a");
-    sandbox.ok("ip netns exec vpc1 sh -c 'for i in /proc/sys/net/ipv4/conf/*/accept_source_route; do echo 1 >$i; done; iptables -P INPUT ACCEPT; iptables -P FORWARD ACCEPT; iptables -F'");
+    sandbox.ok("tc -n vpc1 qdisc del dev br-vpc1 clsact; ip netns exec vpc1 sh -c 'for i in /proc/sys/net/ipv4/conf/*/accept_source_route; do echo 1 >$i; done; iptables -P INPUT ACCEPT; iptables -P FORWARD ACCEPT; iptables -F'");
     for netns in ["vpc2", "vpc2-a", "vpc1-private"] {
         sandbox.ok(&format!(
             "ip netns exec {netns} sh -c 'for i in /proc/sys/net/ipv4/conf/*/accept_source_route; do echo 1 >$i; done'"
@@ -320,11 +318,10 @@ fn a_flood_of_fragments_stops_nobody_for_long_and_nobody_elsewhere() {
     let mut sandbox = chain_of_peers();
     let flood = format!("{} to=10.0.2.2 count=20000", attacker());
     let large = |netns: &str, to: &str| format!("ip netns exec {netns} ping -c 1 -W 1 -s 4000 {to}");
-    let began = Instant::now();
     sandbox.attack("vpc1-public", "fragment_flood", &flood);
     sandbox.ok(&large("vpc2-a", "10.3.1.2"));
-    sandbox.wait_for(&large("vpc1-public-web2", "10.0.2.2"));
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    // Each that is in vain takes a second at least.
+    sandbox.ok(&format!("for i in $(seq 8); do {} && exit; done; false", large("vpc1-public-web2", "10.0.2.2")));
     assert_honest_traffic(&mut sandbox);
     // With the kernel's own patience a flood lasts half a minute: nothing gets through in the first seconds of it.
     sandbox.ok("ip netns exec vpc1 sh -c 'echo 30 >/proc/sys/net/ipv4/ipfrag_time'");

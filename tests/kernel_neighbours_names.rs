@@ -169,3 +169,20 @@ fn a_default_route_that_moved_is_said_and_followed() {
     sandbox.ok(&format!("{seen} | grep 'you are 198.51.99.10'"));
     sandbox.ok("vpcctl delete-vpc vpc1 && ! iptables-save | grep VPCCTL");
 }
+
+/// Somebody's FIFO, socket and directory among the namespaces: whoever opened the first would wait for a writer, for ever.
+#[test]
+fn what_is_no_namespace_beside_ours_holds_nobody_up() {
+    let mut sandbox = Sandbox::with_vpc1();
+    sandbox.ok("mkfifo /run/netns/odd /run/netns/vpc1-odd && mkdir /run/netns/dir && ln -s odd /run/netns/vpc1-link
+        ln -s /nowhere /run/netns/gone && nc -lU /run/netns/sock & until [ -S /run/netns/sock ]; do :; done");
+    for command in ["check", "repair", "restore", "inspect", "doctor"] {
+        sandbox.ok(&format!("vpcctl {command}"));
+    }
+    sandbox.ok("ip netns del vpc1-private");
+    sandbox.says("vpcctl repair", &["mended"]);
+    sandbox.ok("vpcctl check && test -p /run/netns/odd -a -p /run/netns/vpc1-odd -a -S /run/netns/sock");
+    // One that stands in the way is named.
+    sandbox.ok("mkfifo /run/netns/vpc1-db");
+    sandbox.fails(4, "vpcctl add-subnet vpc1 db 10.0.3.0/24", &["/run/netns/vpc1-db is no namespace"]);
+}

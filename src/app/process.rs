@@ -105,10 +105,20 @@ pub fn is_fork(pid: i32) -> bool {
         .is_some_and(|parent| program(pid).is_some() && program(pid) == program(parent) && words(pid) == words(parent))
 }
 
-/// Field 4 of `/proc/PID/stat`.
-fn parent_of(pid: i32) -> Option<i32> {
+/// The number of its parent: field 4 of `/proc/PID/stat`.
+pub fn parent_of(pid: i32) -> Option<i32> {
+    number_behind_name(pid, 1)
+}
+
+/// The number of its process group, which is its leader's: field 5 of `/proc/PID/stat`.
+pub fn group_of(pid: i32) -> Option<i32> {
+    number_behind_name(pid, 2)
+}
+
+/// The fields of `/proc/PID/stat` are counted from behind the name, which may hold anything.
+fn number_behind_name(pid: i32, index: usize) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    stat.rsplit_once(')')?.1.split_whitespace().nth(index)?.parse().ok()
 }
 
 /// Nothing for a process that is gone, or dead and only waited for by its parent.

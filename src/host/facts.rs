@@ -37,7 +37,8 @@ pub fn gather(state: &State, with_firewall: bool) -> Result<HostFacts, Failure> 
 /// What `tc` and the kernel say of what they don't have.
 const UNKNOWN: [&str; 3] = ["nknown", "ot supported", "o such file or directory"];
 
-/// Can this kernel, with this `tc`, filter senders? Tried in a namespace of its own, which ends with the thread.
+/// Can this kernel, with this `tc`, filter senders, and say so afterwards? Tried in a namespace of its own, which ends with the
+/// thread.
 fn filters_senders() -> Result<bool, Failure> {
     if run::find(Program::Tc.as_str()).is_err() {
         return Ok(false);
@@ -45,16 +46,20 @@ fn filters_senders() -> Result<bool, Failure> {
     let lo = names::lo();
     let mut call = Call::plain(Place::Host, Program::Tc, &["-batch", "-"]);
     call.input = sender_filter::lines(lo.as_str()).map(|text| InputLine { text, object: Owner::Host }).into();
-    let attempt = || match namespace::unshare(UnshareFlags::NEWNET) {
-        Ok(()) => run::check(&call).map(|_| ()),
-        Err(error) => Err(StepError::of_call(&call, error.to_string())),
+    let show = Call::plain(Place::Host, Program::Tc, &sender_filter::show(lo.as_str()));
+    let attempt = || {
+        let error = |error: std::io::Error| StepError::of_call(&call, error.to_string());
+        namespace::unshare(UnshareFlags::NEWNET).map_err(error)?;
+        run::check(&call)?;
+        // Where its answer can't be read nobody could compare what is there.
+        Ok(sender_filter::read(&look::dump(&show)?).is_ok_and(|first| first == Some(true)))
     };
     let tried = std::thread::scope(|scope| {
         let thread = Builder::new().spawn_scoped(scope, attempt);
         thread.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     match tried.unwrap_or_else(|error| Err(StepError::of_call(&call, error.to_string()))) {
-        Ok(()) => Ok(true),
+        Ok(can) => Ok(can),
         Err(error) if UNKNOWN.iter().any(|words| error.reason.contains(words)) => Ok(false),
         Err(error) => Err(cannot_look("filters", &error)),
     }

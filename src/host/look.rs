@@ -1,13 +1,13 @@
 //! Looking at the kernel: only what there is to compare, with as few calls as possible.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 use crate::app::record::Apps;
 use crate::error::Kind;
-use crate::host::run;
+use crate::host::run::{self, Output};
 use crate::host::{StepError, files, namespace, pool};
 use crate::model::app::App;
 use crate::model::kernel_names::Netns;
@@ -24,73 +24,81 @@ use crate::plan::sender_filter;
 /// How often a dump that the kernel says was interrupted is asked for again.
 const DUMP_ATTEMPTS: usize = 8;
 
-/// What the kernel has of all that the ops are about.
-pub fn observe<'a>(ops: impl IntoIterator<Item = &'a Op>, apps: &Apps) -> Result<Observed, StepError> {
-    let ops: Vec<&Op> = ops.into_iter().collect();
-    let asked = questions(ops.iter().copied());
-    answers(&ops, asked, apps)
+/// A look at the kernel.
+pub struct Look<'a> {
+    /// Where the records of apps are.
+    pub apps: Apps,
+    /// Set by a signal that asks the command to end: so does the look.
+    pub interrupted: &'a AtomicBool,
+    /// Called with what the operator should know besides.
+    pub note: &'a (dyn Fn(&str) + Sync),
 }
 
-/// What the kernel has of all that the ops are about, and all else that is in these routers; with `whole`, where the ops are those of
-/// everything, also what the host has by our mark.
-pub fn survey(
-    ops: &[Op],
-    routers: impl Iterator<Item = Netns>,
-    whole: bool,
-    apps: &Apps,
-) -> Result<Observed, StepError> {
-    let mut asked = questions(ops);
-    for router in routers {
-        asked.entry(Place::Netns(router)).or_default().add(Questions::whole());
+impl Look<'_> {
+    /// What the kernel has of all that the ops are about.
+    pub fn observe<'a>(&self, ops: impl IntoIterator<Item = &'a Op>) -> Result<Observed, StepError> {
+        let ops: Vec<&Op> = ops.into_iter().collect();
+        let asked = questions(ops.iter().copied());
+        self.answers(&ops, asked)
     }
-    let mut others = BTreeMap::new();
-    if whole {
-        let host = asked.entry(Place::Host).or_default();
-        host.add(Questions { ip: true, rules: true, ..Questions::default() });
-        others = strangers(&asked.keys().filter_map(Place::netns).cloned().collect());
-    }
-    let ops: Vec<&Op> = ops.iter().collect();
-    Ok(Observed { strangers: others, ..answers(&ops, asked, apps)? })
-}
 
-/// The namespaces that aren't among these, with the aliases of their `lo`.
-fn strangers(known: &BTreeSet<Netns>) -> BTreeMap<Netns, String> {
-    let alias = |netns: &Netns| {
-        let place = Place::Netns(netns.clone());
-        let call = Call::plain(place.clone(), Program::Ip, &["-j", "link", "show", "dev", "lo"]);
-        let text = namespace::within(&place, || dump(&call)).ok()?.ok()?;
-        let links: serde_json::Value = serde_json::from_str(&text).ok()?;
-        Some(links[0]["ifalias"].as_str().unwrap_or_default().to_owned())
-    };
-    let others = namespace::names().into_iter().filter(|netns| !known.contains(netns));
-    others.filter_map(|netns| alias(&netns).map(|alias| (netns, alias))).collect()
-}
-
-fn answers(ops: &[&Op], asked: BTreeMap<Place, Questions>, apps: &Apps) -> Result<Observed, StepError> {
-    let (configured, apps) = besides_namespaces(ops, apps);
-    asked.keys().filter_map(Place::netns).try_for_each(refuse_odd_file)?;
-    let stale = asked.keys().filter_map(|place| place.netns()).filter(|netns| namespace::is_stale(netns));
-    let stale = stale.cloned().collect();
-    let places = asked.len();
-    let asked: Mutex<VecDeque<(Place, Questions)>> = Mutex::new(asked.into_iter().collect());
-    let seen: Mutex<Result<BTreeMap<Place, Seen>, StepError>> = Mutex::new(Ok(BTreeMap::new()));
-    let take = || asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
-    let work = || {
-        while let Some((place, questions)) = take() {
-            let answer = observe_place(&place, &questions);
-            let mut seen = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            match (&mut *seen, answer) {
-                (Ok(places), Ok(Some(answer))) => {
-                    places.insert(place, answer);
-                }
-                (Ok(_), Err(error)) => *seen = Err(error),
-                _ => {}
-            }
+    /// What the kernel has of all that the ops are about, and all else that is in these routers; with `whole`, where the ops are
+    /// those of everything, also what the host has by our mark.
+    pub fn survey(&self, ops: &[Op], routers: impl Iterator<Item = Netns>, whole: bool) -> Result<Observed, StepError> {
+        let mut asked = questions(ops);
+        for router in routers {
+            asked.entry(Place::Netns(router)).or_default().add(Questions::whole());
         }
+        let mut others = BTreeMap::new();
+        if whole {
+            let host = asked.entry(Place::Host).or_default();
+            host.add(Questions { ip: true, rules: true, ..Questions::default() });
+            others = self.strangers(&asked.keys().filter_map(Place::netns).cloned().collect())?;
+        }
+        let ops: Vec<&Op> = ops.iter().collect();
+        Ok(Observed { strangers: others, ..self.answers(&ops, asked)? })
+    }
+
+    /// The namespaces that aren't among these, with the aliases of their `lo`. One that can't be looked at is nobody's reason to
+    /// fail.
+    fn strangers(&self, known: &BTreeSet<Netns>) -> Result<BTreeMap<Netns, String>, StepError> {
+        let others = namespace::names().into_iter().filter(|netns| !known.contains(netns)).collect();
+        let look = |netns: Netns| match alias(&netns) {
+            Ok(alias) => Ok(alias.map(|alias| (netns, alias))),
+            Err(StepError { object, reason, .. }) => {
+                (self.note)(&format!("{object}, which this state doesn't know, can't be looked at: {reason}"));
+                Ok(None)
+            }
+        };
+        Ok(pool::map(others, self.interrupted, look)?.into_iter().flatten().collect())
+    }
+
+    fn answers(&self, ops: &[&Op], asked: BTreeMap<Place, Questions>) -> Result<Observed, StepError> {
+        let (files, apps) = besides_namespaces(ops, &self.apps);
+        asked.keys().filter_map(Place::netns).try_for_each(refuse_odd_file)?;
+        let stale = asked.keys().filter_map(Place::netns).filter(|netns| namespace::is_stale(netns));
+        let stale = stale.cloned().collect();
+        let look = |(place, questions)| Ok(observe_place(&place, &questions)?.map(|seen| (place, seen)));
+        let places = pool::map(asked.into_iter().collect(), self.interrupted, look)?.into_iter().flatten().collect();
+        Ok(Observed { places, stale, strangers: BTreeMap::new(), files, apps })
+    }
+}
+
+/// The alias of a namespace's `lo`; nothing where the namespace is gone, or is none.
+fn alias(netns: &Netns) -> Result<Option<String>, StepError> {
+    let place = Place::Netns(netns.clone());
+    let call = Call::plain(place.clone(), Program::Ip, &["-j", "link", "show", "dev", "lo"]);
+    let text = match namespace::within(&place, || dump(&call)) {
+        Ok(text) => text?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StepError::of_place(&place, &error)),
     };
-    pool::run(pool::size(places), &work);
-    let places = seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)?;
-    Ok(Observed { places, stale, strangers: BTreeMap::new(), files: configured, apps })
+    let links: serde_json::Value = serde_json::from_str(&text).map_err(|error| unreadable(&call, &error))?;
+    Ok(Some(links[0]["ifalias"].as_str().unwrap_or_default().to_owned()))
+}
+
+fn unreadable(call: &Call, error: &serde_json::Error) -> StepError {
+    StepError::of_call(call, format!("its output can't be read: {error}"))
 }
 
 /// A directory, or a link to nowhere, among the namespaces is nobody's namespace, and not vpcctl's to remove.
@@ -189,31 +197,36 @@ pub fn ip_call(place: &Place) -> Call {
 }
 
 /// Runs a call that prints what there is, again where the kernel changed it meanwhile: `ip` then complains of it on stderr,
-/// and ends with 0 all the same.
+/// and ends with 0 all the same. What is never whole is an error: nobody may act upon half of a list.
 pub fn dump(call: &Call) -> Result<String, StepError> {
-    let mut attempts = 1;
-    loop {
+    run::success(call, whole(call)?)
+}
+
+fn whole(call: &Call) -> Result<Output, StepError> {
+    for _ in 0..DUMP_ATTEMPTS {
         let output = run::run(call)?;
-        if !output.stderr.contains("Dump was interrupted") || attempts == DUMP_ATTEMPTS {
-            return run::success(call, output);
+        if !output.stderr.contains("Dump was interrupted") {
+            return Ok(output);
         }
-        attempts += 1;
     }
+    let reason = format!("the kernel changed what it was listing each of {DUMP_ATTEMPTS} times");
+    let hint = "something on this host changes its network without a pause: repeat the command when that has ended";
+    Err(StepError { hint: Some(hint.into()), ..StepError::of_call(call, reason) })
 }
 
 /// A device that is gone has no filter.
 fn filters(call: &Call) -> Result<Option<bool>, StepError> {
-    let output = run::run(call)?;
+    let output = whole(call)?;
     if output.stderr.contains("Cannot find device") {
         return Ok(None);
     }
     let text = run::success(call, output)?;
-    sender_filter::read(&text).map_err(|error| StepError::of_call(call, format!("its output can't be read: {error}")))
+    sender_filter::read(&text).map_err(|error| unreadable(call, &error))
 }
 
 fn read(call: &Call, parse: impl FnOnce(&str) -> Result<(), serde_json::Error>) -> Result<(), StepError> {
     let text = dump(call)?;
-    parse(&text).map_err(|error| StepError::of_call(call, format!("its output can't be read: {error}")))
+    parse(&text).map_err(|error| unreadable(call, &error))
 }
 
 fn settings(keys: &BTreeSet<String>) -> BTreeMap<String, String> {

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{StatFs, fstatfs};
+use rustix::fs::{Mode, OFlags, StatFs, fstatfs};
 use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
@@ -78,12 +78,12 @@ pub fn inode(netns: &Netns) -> Option<u64> {
     open(netns).and_then(|file| file.metadata()).ok().map(|metadata| metadata.ino())
 }
 
-/// Opens the namespace.
+/// Opens the namespace. What has its name and is something else is not opened: a FIFO would wait for somebody who writes.
 pub fn open(netns: &Netns) -> io::Result<File> {
-    let file = File::open(path(netns))?;
-    let StatFs { f_type, .. } = fstatfs(&file)?;
+    let handle = rustix::fs::open(path(netns), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let StatFs { f_type, .. } = fstatfs(&handle)?;
     if f_type as u64 == NSFS_MAGIC {
-        return Ok(file);
+        return File::open(format!("/proc/self/fd/{}", handle.as_raw_fd()));
     }
     Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is no namespace any more", path(netns).display())))
 }

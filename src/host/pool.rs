@@ -1,6 +1,11 @@
 //! Threads that share a piece of work: one for each processor, or fewer where the host has no room for more.
 
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
+
+use crate::host::StepError;
 
 /// How many are of use for `items` that don't depend on each other.
 pub fn size(items: usize) -> usize {
@@ -19,4 +24,59 @@ pub fn run(workers: usize, work: &(dyn Fn() + Sync)) {
         }
         work();
     });
+}
+
+/// What `work` makes of each, in no order. The first failure, or a signal, keeps the others from being begun.
+pub fn map<T: Send, R: Send>(
+    items: Vec<T>,
+    interrupted: &AtomicBool,
+    work: impl Fn(T) -> Result<R, StepError> + Sync,
+) -> Result<Vec<R>, StepError> {
+    let workers = size(items.len());
+    let left = Mutex::new(VecDeque::from(items));
+    let results = Mutex::new(Ok(Vec::new()));
+    let take = || left.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    run(workers, &|| {
+        while let Some(item) = take() {
+            let result = if interrupted.load(Ordering::Relaxed) { Err(StepError::interrupted()) } else { work(item) };
+            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+            match (&mut *results, result) {
+                (Ok(done), Ok(result)) => done.push(result),
+                (Ok(_), Err(error)) => *results = Err(error),
+                (Err(_), _) => {}
+            }
+            if results.is_err() {
+                break;
+            }
+        }
+    });
+    results.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_or_a_signal_keeps_what_is_left_from_being_begun() {
+        let interrupted = AtomicBool::new(false);
+        let mut doubled = map((0..100).collect(), &interrupted, |n| Ok(2 * n)).unwrap();
+        doubled.sort_unstable();
+        assert_eq!(doubled, (0..100).map(|n| 2 * n).collect::<Vec<_>>());
+        let begun = Mutex::new(0);
+        let work = |n: usize| {
+            *begun.lock().unwrap() += 1;
+            if n < 10 { Ok(n) } else { Err(StepError::new("", "", "it fails")) }
+        };
+        assert_eq!(map((0..1_000_000).collect(), &interrupted, work).unwrap_err().reason, "it fails");
+        assert!(*begun.lock().unwrap() < 10_000, "{begun:?}");
+        let begun = Mutex::new(0);
+        let work = |_| {
+            *begun.lock().unwrap() += 1;
+            interrupted.store(true, Ordering::Relaxed);
+            Ok(())
+        };
+        assert!(map((0..1_000_000).collect(), &interrupted, work).unwrap_err().interrupted);
+        assert!(*begun.lock().unwrap() < 10_000, "{begun:?}");
+    }
 }

@@ -59,8 +59,8 @@ impl Process {
     }
 }
 
-/// The processes whose namespace is one of these, but for the tools with which another vpcctl looks at it right now. The pidfd is opened first and the namespace read after, so that both are of
-/// the same process.
+/// The processes whose namespace is one of these, but for the tools with which another vpcctl looks at it right now. The pidfd is
+/// opened first and the namespace read after, so that both are of the same process.
 fn residents(inodes: &BTreeSet<u64>) -> Vec<Process> {
     if inodes.is_empty() {
         return Vec::new();

@@ -1,12 +1,11 @@
 //! Comparing all of the kernel with the state, and making it so again.
 
 use crate::error::{Failure, Kind, Result};
-use crate::host::look;
 use crate::model::state::State;
 use crate::plan::drift::{Difference, Found, Mending, Survey};
 use crate::plan::subject::Subject;
 use crate::plan::{Plan, Split, claims, surplus};
-use crate::session::{CONVERGE_ATTEMPTS, Session, failure};
+use crate::session::{CONVERGE_ATTEMPTS, Session, failure, looked_in_vain};
 use crate::store::Lock;
 
 /// How often a comparison is made anew because a command changed the state meanwhile.
@@ -80,7 +79,8 @@ impl Session<'_> {
         let ops = subject.ops(state);
         let routers = surplus::routers(state, &ops).into_keys();
         let whole = *subject == Subject::Everything;
-        let observed = look::survey(&ops, routers, whole, &self.store.apps()).map_err(|error| failure(&error))?;
+        let observed = self.look(self.interrupted, |look| look.survey(&ops, routers, whole));
+        let observed = observed.map_err(|error| looked_in_vain(&error))?;
         Ok(Survey { state, subject, ops, observed })
     }
 

@@ -113,14 +113,26 @@ impl fmt::Display for Orphan {
     }
 }
 
-/// Is the process a tool of a vpcctl that is at work, or about to become one?
+/// Is the process a tool of a vpcctl that is at work, or about to become one? What its environment says is not enough: it is in
+/// the process group that a tool of that very vpcctl leads.
 pub fn is_tool_at_work(pid: i32) -> bool {
-    let own = fs::read_link("/proc/self/exe").ok();
-    if own.is_some() && fs::read_link(format!("/proc/{pid}/exe")).ok() == own && process::is_fork(pid) {
+    if is_vpcctl(pid) && process::is_fork(pid) {
         return true;
     }
     let process = Pid::from_raw(pid).and_then(ProcessId::of);
-    process.and_then(|process| tool(&process)).is_some_and(|(_, starter)| starter.is_alive())
+    process.and_then(|process| tool(&process)).is_some_and(|(_, starter)| {
+        let started_it = process::group_of(pid).and_then(process::parent_of) == Some(starter.pid);
+        started_it && is_vpcctl(starter.pid) && starter.is_alive()
+    })
+}
+
+/// Does it run this program, as one of ours would: by the same user, and from the same file, which an upgrade may have replaced?
+fn is_vpcctl(pid: i32) -> bool {
+    let path = |pid: &str| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let program = |pid: &str| Some(path(pid)?.to_str()?.trim_end_matches(" (deleted)").to_owned());
+    let owner = |pid: &str| fs::metadata(format!("/proc/{pid}")).ok().map(|metadata| metadata.uid());
+    let pid = pid.to_string();
+    program("self").is_some_and(|own| program(&pid) == Some(own)) && owner(&pid) == owner("self")
 }
 
 /// Which tool a process is, and which vpcctl of this pid namespace started it.

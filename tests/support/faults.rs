@@ -33,6 +33,8 @@ pub struct Stage {
     /// How many tools the command starts.
     pub calls: usize,
     points: usize,
+    /// How many kinds of fault were tried.
+    kinds: usize,
 }
 
 /// What a state file and the kernel say, and the names of the files in the state directory.
@@ -88,7 +90,7 @@ impl Stage {
         let calls = sandbox.calls().len();
         sandbox.ok("echo off >/run/shim/mode");
         let new = look(&mut sandbox);
-        let mut stage = Stage { sandbox, case, old, new, whole, calls, points: 0 };
+        let mut stage = Stage { sandbox, case, old, new, whole, calls, points: 0, kinds: 0 };
         stage.go_back();
         stage.assert_watches();
         stage
@@ -110,6 +112,14 @@ impl Stage {
             Back::Restore => "cp $T/old.json /var/lib/vpcctl/state.json && vpcctl restore",
         };
         self.sandbox.ok(command);
+    }
+
+    /// Where the next kind of fault strikes: at each tool. Where all of the network is made anew at each point, the kinds take turns
+    /// at every second tool.
+    fn places(&mut self) -> impl Iterator<Item = usize> + use<> {
+        self.kinds += 1;
+        let step = if self.case.spoil.is_empty() { 1 } else { 2 };
+        (1 + self.kinds % step..=self.calls).step_by(step)
     }
 
     /// Disturbs the command in this way, runs another after it, and looks.
@@ -199,7 +209,7 @@ impl Stage {
 
     /// vpcctl is killed at each call: the next command, whatever it is, ends in the old or the new state.
     pub fn is_killed(&mut self, fault: fn(usize) -> Fault, shift: usize) {
-        for n in 1..=self.calls {
+        for n in self.places() {
             let point = self.point(fault(n), self.next(n + shift));
             assert_eq!(point.code, 137, "{}\n{}", point.what, point.stderr);
             self.assert_whole(point);
@@ -208,7 +218,7 @@ impl Stage {
 
     /// A tool fails at each call: the command fails and says where, and all is as it was; or it has found a way.
     pub fn fails(&mut self, fault: fn(usize) -> Fault, words: &str) {
-        for n in 1..=self.calls {
+        for n in self.places() {
             // To find nothing to mend is as good as to look.
             let next = if self.case.spoil.is_empty() && n % 2 == 0 { Next::Restore } else { Next::Nothing };
             let next = if self.case.spoil.is_empty() { next } else { Next::Again };
@@ -233,7 +243,7 @@ impl Stage {
 
     /// As [`Stage::fails`], where undoing may fail as well.
     pub fn fails_for_good(&mut self, fault: fn(usize) -> Fault, shift: usize) {
-        for n in 1..=self.calls {
+        for n in self.places() {
             let point = self.point(fault(n), self.next(n + shift));
             let Point { what, code, stderr, .. } = &point;
             assert!(matches!(code, 0 | 1 | 6), "{what}: exit code {code}\n{stderr}");
@@ -243,7 +253,7 @@ impl Stage {
 
     /// A signal at each call: the command is undone, or was done by then, and says which.
     pub fn is_asked_to_end(&mut self, fault: fn(usize) -> Fault) {
-        for n in 1..=self.calls {
+        for n in self.places() {
             let point = self.point(fault(n), if self.case.spoil.is_empty() { Next::Nothing } else { Next::Again });
             assert_eq!(point.code, 130, "{}\n{}", point.what, point.stderr);
             self.assert_whole(point);

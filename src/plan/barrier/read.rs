@@ -80,36 +80,57 @@ impl Ruleset {
 fn of_expressions(expressions: &[Value]) -> Rule {
     let mut rule = Rule { tests: Vec::new(), action: Action::Pass };
     for (key, value) in expressions.iter().filter_map(|expr| expr.as_object()?.iter().next()) {
-        let target = || value["target"].as_str().unwrap_or_default().to_owned();
         match key.as_str() {
             "match" => rule.tests.push(of_match(value)),
-            "accept" => rule.action = Action::Accept,
-            "drop" | "reject" => rule.action = Action::Drop,
-            "jump" => rule.action = Action::Jump(target()),
-            "goto" => rule.action = Action::Goto(target()),
-            "return" => rule.action = Action::Return,
+            // So `nft` prints a comment of iptables'.
+            "xt" if value["type"] == "match" && value["name"] == "comment" => {}
+            "xt" if value["type"] == "match" => rule.tests.push(Test::Unknown),
+            "limit" | "quota" | "ct count" => rule.tests.push(Test::Unknown),
             "counter" | "log" | "mangle" | "ct helper" | "notrack" => {}
-            "limit" => rule.tests.push(Test::Unknown),
-            _ => rule.action = Action::Unknown,
+            // A map of verdicts may have decided before the verdict that follows.
+            _ if rule.action == Action::Unknown => {}
+            _ => rule.action = action(key, value),
         }
     }
     rule
 }
 
+fn action(key: &str, value: &Value) -> Action {
+    let target = || value["target"].as_str().unwrap_or_default().to_owned();
+    match key {
+        "accept" => Action::Accept,
+        "drop" | "reject" => Action::Drop,
+        "jump" => Action::Jump(target()),
+        "goto" => Action::Goto(target()),
+        "return" => Action::Return,
+        _ => Action::Unknown,
+    }
+}
+
 fn of_match(value: &Value) -> Test {
     let (left, right) = (&value["left"], &value["right"]);
-    let wanted = value["op"] != "!=";
-    let words = words(right);
-    match (left["meta"]["key"].as_str(), left["ct"]["key"].as_str(), left["payload"]["protocol"].as_str()) {
-        (Some(key @ ("iifname" | "oifname" | "iif" | "oif")), ..) => {
+    let wanted = match value["op"].as_str() {
+        Some("==" | "in") => true,
+        Some("!=") => false,
+        _ => return Test::Unknown,
+    };
+    if left["payload"]["protocol"] == "ip" && left["payload"]["field"] == "saddr" {
+        return source(right, wanted);
+    }
+    if let Some("ip6" | "icmpv6") = left["payload"]["protocol"].as_str() {
+        return Test::Never;
+    }
+    let Some(words) = words(right) else {
+        return Test::Unknown;
+    };
+    match (left["meta"]["key"].as_str(), left["ct"]["key"].as_str()) {
+        (Some(key @ ("iifname" | "oifname" | "iif" | "oif")), _) => {
             Test::Interface { incoming: key.starts_with('i'), names: words, wanted }
         }
-        (Some("nfproto" | "protocol"), ..) => constant(words.iter().any(|word| word == "ipv4" || word == "ip"), wanted),
-        (_, Some("state"), _) => Test::State { states: words, wanted },
+        (Some("nfproto" | "protocol"), _) => constant(words.iter().any(|word| word == "ipv4" || word == "ip"), wanted),
+        (_, Some("state")) => Test::State { states: words, wanted },
         // Neither packet was redirected.
-        (_, Some("status"), _) if words == ["dnat"] => constant(false, wanted),
-        (_, _, Some("ip6" | "icmpv6")) => Test::Never,
-        (_, _, Some("ip")) if left["payload"]["field"] == "saddr" => source(right, wanted),
+        (_, Some("status")) if words == ["dnat"] => constant(false, wanted),
         _ => Test::Unknown,
     }
 }
@@ -118,16 +139,19 @@ fn constant(holds: bool, wanted: bool) -> Test {
     if holds == wanted { Test::Always } else { Test::Never }
 }
 
-/// A word, or those of a list or a set.
-fn words(value: &Value) -> Vec<String> {
+/// A word, or those of a list or a set; nothing where one is no plain word, or the name of a set.
+fn words(value: &Value) -> Option<Vec<String>> {
+    let plain = |item: &Value| item.as_str().filter(|word| !word.starts_with('@')).map(str::to_owned);
+    items(value).iter().map(plain).collect()
+}
+
+/// What a list or a set holds, or the one thing that it is.
+fn items(value: &Value) -> &[Value] {
     let items = value.as_array().or_else(|| value["set"].as_array());
-    let items = items.map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
-    items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    items.map_or_else(|| std::slice::from_ref(value), Vec::as_slice)
 }
 
 fn source(value: &Value, wanted: bool) -> Test {
-    let items = value.as_array().or_else(|| value["set"].as_array());
-    let items = items.map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
     let network = |item: &Value| match item.as_str() {
         Some(address) => address.parse().ok().map(Cidr::host),
         None => {
@@ -135,7 +159,7 @@ fn source(value: &Value, wanted: bool) -> Test {
             Cidr::containing(prefix["addr"].as_str()?.parse().ok()?, u8::try_from(prefix["len"].as_u64()?).ok()?)
         }
     };
-    match items.iter().map(network).collect() {
+    match items(value).iter().map(network).collect() {
         Some(networks) => Test::Source { networks, wanted },
         None => Test::Unknown,
     }

@@ -51,6 +51,46 @@ fn what_is_not_understood_may_accept() {
     assert_eq!(verdict(&[back, rule("forward", &one)]), None, "this VPC may be the one");
 }
 
+/// A test that nobody knows the outcome of keeps the verdict behind it from being certain, and what comes after from nothing.
+#[test]
+fn what_stands_behind_an_unknown_test_is_not_certain() {
+    let open = rule("forward", r#"{"accept": null}"#);
+    for test in [
+        r#"{"xt": {"type": "match", "name": "set"}}"#,
+        r#"{"xt": {"type": "match", "name": "physdev"}}"#,
+        r#"{"quota": {"val": 100, "val_unit": "mbytes", "inv": true}}"#,
+        r#"{"limit": {"rate": 10, "per": "second"}}"#,
+        r#"{"ct count": {"val": 20, "inv": true}}"#,
+        r#"{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "@lans"}}"#,
+        r#"{"match": {"op": "!=", "left": {"meta": {"key": "iifname"}}, "right": "@lans"}}"#,
+        r#"{"match": {"op": "==", "left": {"meta": {"key": "oif"}}, "right": 7}}"#,
+        r#"{"match": {"op": "==", "left": {"meta": {"key": "oifname"}}, "right": {"set": ["eth0", {"elem": {"val": "eth1"}}]}}}"#,
+        r#"{"match": {"op": "!=", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "@nets"}}"#,
+        r#"{"match": {"op": ">", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "10.0.0.0"}}"#,
+    ] {
+        let drop = rule("forward", &format!(r#"{test}, {{"counter": null}}, {{"drop": null}}"#));
+        assert_eq!(verdict(&[drop.clone(), open.clone()]), None, "{test}");
+        assert_eq!(verdict(&[drop]).as_deref(), Some("forward"), "the policy is certain after {test}");
+        let accept = rule("forward", &format!(r#"{test}, {{"accept": null}}"#));
+        assert_eq!(verdict(&[accept]), None, "{test}");
+    }
+    let comment = r#"{"xt": {"type": "match", "name": "comment"}}, {"drop": null}"#;
+    assert_eq!(verdict(&[rule("forward", comment), open]).as_deref(), Some("forward"), "a comment is no test");
+}
+
+#[test]
+fn what_may_decide_before_the_verdict_leaves_nothing_certain() {
+    let back = rule("forward", ESTABLISHED);
+    for odd in
+        [r#"{"vmap": {}}"#, r#"{"xt": null}"#, r#"{"xt": {"type": "target", "name": "TPROXY"}}"#, r#"{"new": 1}"#]
+    {
+        for verdict_behind in ["drop", "return"] {
+            let one = rule("forward", &format!(r#"{odd}, {{"{verdict_behind}": null}}"#));
+            assert_eq!(verdict(&[back.clone(), one]), None, "{odd} before {verdict_behind}");
+        }
+    }
+}
+
 #[test]
 fn chains_are_followed_as_the_kernel_does() {
     let back = rule("forward", ESTABLISHED);

@@ -1,0 +1,126 @@
+//! How vpcctl looks at the kernel: until a signal comes, never at half of a list, and at what is somebody else's too.
+
+mod support;
+
+use support::Sandbox;
+
+/// A tool that first does what the file `/run/odd/TOOL` says, where there is one.
+const ODD: &str = r#"#!/bin/sh
+tool=${0##*/}
+test -e /run/odd/$tool && . /run/odd/$tool
+exec /run/real/$tool "$@"
+"#;
+
+/// Puts [`ODD`] in place of the tools that look.
+fn with_odd_tools() -> Sandbox {
+    let mut sandbox = Sandbox::new();
+    let script = sandbox.file("odd.sh", ODD);
+    sandbox.ok(&format!(
+        "mkdir -p /run/real /run/odd/sbin && mount --bind /usr/sbin /run/real
+         cd /run/odd/sbin && for f in /run/real/*; do ln -s $f .; done
+         for tool in ip tc; do rm -f $tool && cp {script} $tool && chmod 755 $tool; done
+         mount --bind /run/odd/sbin /usr/sbin"
+    ));
+    sandbox
+}
+
+/// Runs vpcctl on one processor, where what looks has one thread, and tells its number and its exit code.
+const ALONE: &str = r#"cpu=$(taskset -cp $$ | sed 's/.*: //; s/[,-].*//')
+taskset -c $cpu vpcctl "$@" & pid=$!
+echo pid $pid
+trap : INT TERM HUP
+wait $pid
+echo code $?
+"#;
+
+#[test]
+fn a_signal_ends_a_look_between_two_places() {
+    let mut sandbox = with_odd_tools();
+    sandbox.add_vpc1();
+    sandbox.ok("mkfifo $T/wait");
+    let alone = sandbox.file("alone.sh", ALONE);
+    for (name, signal, command) in
+        [("one", "INT", "check"), ("two", "TERM", "repair"), ("three", "HUP", "inspect"), ("four", "TERM", "restore")]
+    {
+        let gate = format!("gate-{name}");
+        sandbox.start("host", &gate, "flock /run/odd/gate sh -c 'echo shut; cat $T/wait'");
+        sandbox.wait_for_file(&format!("{gate}.out"), |out| out.contains("shut"));
+        sandbox.ok("rm -f /run/odd/begun; echo 'echo $$ >>/run/odd/begun; flock -s /run/odd/gate true' >/run/odd/ip");
+        sandbox.start("host", name, &format!("sh {alone} {command}"));
+        sandbox.wait_for("test -s /run/odd/begun");
+        let out = sandbox.wait_for_file(&format!("{name}.out"), |out| out.contains("pid "));
+        let pid = out.lines().find_map(|line| line.strip_prefix("pid ")).expect("a number");
+        sandbox.ok(&format!("kill -{signal} {pid} && echo go >$T/wait"));
+        let out = sandbox.wait_for_file(&format!("{name}.out"), |out| out.contains("code "));
+        assert!(out.contains("code 130") && out.contains("error: interrupted"), "{command}: {out}");
+        assert_eq!(sandbox.ok("wc -l </run/odd/begun").trim(), "1", "{command} looked on after SIG{signal}");
+        sandbox.ok("rm /run/odd/ip && vpcctl check");
+    }
+}
+
+/// The kernel changed its list while it was printed, and `ip` and `tc` end with 0.
+#[test]
+fn half_of_a_list_is_never_taken_for_the_whole() {
+    let mut sandbox = with_odd_tools();
+    sandbox.add_vpc1();
+    let before = sandbox.dump_host();
+    for (tool, question) in [("ip", "-batch"), ("tc", "filter show")] {
+        let interrupted = |times: u32| {
+            format!(
+                "case \"$*\" in *'{question}'*) if [ $(cat /run/odd/asked | wc -l) -lt {times} ]; then
+                     echo >>/run/odd/asked; echo 'Dump was interrupted and may be inconsistent.' >&2; exit 0; fi;; esac"
+            )
+        };
+        for command in ["check", "repair", "enable-nat vpc1"] {
+            sandbox.file("snippet", &interrupted(1000));
+            sandbox.ok(&format!(": >/run/odd/asked; cp $T/snippet /run/odd/{tool}"));
+            let words = ["the kernel changed what it was listing", "hint: something on this host changes its network"];
+            sandbox.fails(
+                if command == "enable-nat vpc1" && tool == "ip" { 6 } else { 1 },
+                &format!("vpcctl {command}"),
+                &words,
+            );
+        }
+        sandbox.file("snippet", &interrupted(3));
+        sandbox.ok(&format!(": >/run/odd/asked; cp $T/snippet /run/odd/{tool}; vpcctl check; rm /run/odd/{tool}"));
+    }
+    sandbox.ok("rm /run/odd/asked");
+    before.assert_same(&sandbox.dump_host(), "before and after");
+}
+
+/// An iproute2 that writes filters and doesn't print them as JSON: no filter is better than a command that can't look.
+#[test]
+fn where_tcs_answer_cannot_be_read_there_is_no_filter() {
+    let mut sandbox = with_odd_tools();
+    let answer = "case \"$*\" in *'filter show'*) echo 'filter protocol ip pref 1 bpf chain 0'; exit 0;; esac";
+    sandbox.file("snippet", answer);
+    sandbox.ok("cp $T/snippet /run/odd/tc");
+    sandbox.add_vpc1();
+    sandbox.ok("vpcctl check && vpcctl repair && vpcctl add-instance vpc1/public/web2");
+    sandbox.assert_vpc1_works();
+    let qdiscs = "ip netns exec vpc1 /run/real/tc qdisc show dev br-vpc1";
+    sandbox.ok(&format!("! {qdiscs} | grep clsact"));
+    // The proof that it is there where it can be read.
+    sandbox.ok("vpcctl delete-vpc vpc1 && rm /run/odd/tc");
+    sandbox.add_vpc1();
+    sandbox.ok(&format!("{qdiscs} | grep clsact"));
+}
+
+/// What has other people's names is looked at by several at once, and one that can't be looked at is said, and no obstacle.
+#[test]
+fn namespaces_of_others_are_looked_at_side_by_side() {
+    let mut sandbox = with_odd_tools();
+    sandbox.add_vpc1();
+    sandbox.ok("for i in 1 2 3 4 5 6; do ip netns add other$i; done");
+    // Each look at one waits for another to begin.
+    let meeting = "case \"$*\" in *'link show dev lo') echo >>/run/odd/met
+        until [ $(nproc) -eq 1 ] || [ $(wc -l </run/odd/met) -ge 2 ]; do sleep 0.05; done;; esac";
+    sandbox.file("snippet", meeting);
+    sandbox.ok("cp $T/snippet /run/odd/ip");
+    let output = sandbox.expect(0, "vpcctl check --tool-timeout 20");
+    assert!(!output.stderr.contains("can't be looked at"), "{}", output.report());
+    assert_eq!(sandbox.ok("wc -l </run/odd/met").trim(), "7", "each is looked at once, the internet too");
+    sandbox.ok("rm /run/odd/ip; touch /run/netns/hostname && mount --bind /proc/self/ns/uts /run/netns/hostname");
+    sandbox.says("vpcctl check", &["note: namespace `hostname`, which this state doesn't know, can't be looked at"]);
+    sandbox.says("vpcctl repair", &["nothing changed"]);
+}
