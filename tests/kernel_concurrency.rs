@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use support::Sandbox;
 
 /// A tool that hangs while there is a file `/run/hang/TOOL`, and, where that names a namespace, in that one alone, until somebody writes into its FIFO; then it works.
@@ -70,9 +68,9 @@ fn a_waiting_command_says_for_whom_and_readers_do_not_wait() {
     let json = sandbox.fails(7, "vpcctl -o json --lock-timeout 0 create-vpc vpc3 10.2.0.0/16", &["\"kind\":\"busy\""]);
     assert_eq!(json.stderr.lines().count(), 1, "{}", json.report());
     for reader in ["list", "inspect vpc1", "list-apps", "--dry-run create-vpc vpc4 10.4.0.0/16", "doctor"] {
+        // The tool hangs meanwhile: whoever waited for it would wait until the sandbox loses patience.
         let output = sandbox.run(&format!("vpcctl --lock-timeout 0 {reader}"));
-        let is_answer = output.code == 0 || output.code == 9;
-        assert!(is_answer && output.took < Duration::from_secs(5), "{}", output.report());
+        assert!(output.code == 0 || output.code == 9, "{}", output.report());
     }
     assert!(!sandbox.ok("vpcctl list").contains("vpc2"));
     release(&mut sandbox);
@@ -110,7 +108,6 @@ fn a_tool_keeps_the_lock_after_its_vpcctl_and_is_ended_when_it_hangs() {
     // It is a living process that may yet change the kernel: nobody begins before it has ended.
     let output =
         sandbox.fails(3, "vpcctl delete-vpc vpc9", &[&format!("waiting for {whom}"), &format!("ended {whom}")]);
-    assert!(output.took > Duration::from_secs(4), "{}", output.report());
     assert!(output.stderr.contains("it is undone now"), "{}", output.report());
     sandbox.ok(&format!("! kill -0 {tool}"));
     before.assert_same(&sandbox.dump().without(&["host/files", "host/processes"]), "after the tool was ended");
@@ -362,8 +359,9 @@ fn a_lock_of_iptables_legacy_is_waited_for_and_then_reported() {
     let holder = sandbox.start("host", "holder", "flock /run/xtables.lock sh -c 'echo held; cat $T/wait'");
     sandbox.wait_for_file("holder.out", |out| out.contains("held"));
     let output = sandbox.fails(7, "vpcctl create-vpc vpc1 10.0.0.0/16", &["iptables-restore", "xtables lock"]);
-    assert!(output.took < Duration::from_secs(15), "{}", output.report());
-    assert!(sandbox.ok("cat /run/legacy/asked").lines().all(|line| line.starts_with("-w 30 ")));
+    let asked = sandbox.ok("cat /run/legacy/asked");
+    assert!(asked.lines().all(|line| line.starts_with("-w 30 ")), "{asked}");
+    assert!(asked.lines().count() <= 4, "it waits over and over:\n{asked}{}", output.report());
     sandbox.ok(&format!("kill -0 {holder} && echo go >$T/wait"));
     sandbox.ok("vpcctl create-vpc vpc1 10.0.0.0/16");
     assert_whole(&mut sandbox, 1);

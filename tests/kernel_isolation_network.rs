@@ -3,8 +3,6 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
-
 use support::Sandbox;
 use support::attack::{Names, assert_heard, assert_unheard};
 use vpcctl::model::kernel_names as names;
@@ -314,11 +312,10 @@ fn a_flood_of_fragments_stops_nobody_for_long_and_nobody_elsewhere() {
     let mut sandbox = chain_of_peers();
     let flood = format!("{} to=10.0.2.2 count=20000", attacker());
     let large = |netns: &str, to: &str| format!("ip netns exec {netns} ping -c 1 -W 1 -s 4000 {to}");
-    let began = Instant::now();
     sandbox.attack("vpc1-public", "fragment_flood", &flood);
     sandbox.ok(&large("vpc2-a", "10.3.1.2"));
-    sandbox.wait_for(&large("vpc1-public-web2", "10.0.2.2"));
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    // Each that is in vain takes a second at least.
+    sandbox.ok(&format!("for i in $(seq 8); do {} && exit; done; false", large("vpc1-public-web2", "10.0.2.2")));
     assert_honest_traffic(&mut sandbox);
     // With the kernel's own patience a flood lasts half a minute: nothing gets through in the first seconds of it.
     sandbox.ok("ip netns exec vpc1 sh -c 'echo 30 >/proc/sys/net/ipv4/ipfrag_time'");

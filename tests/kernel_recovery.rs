@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use support::Sandbox;
 use support::shim::Fault;
 
@@ -27,8 +25,8 @@ fn a_tool_that_hangs_is_ended_and_named() {
     for hangs in [Fault::Hangs(calls), Fault::HangsAfter(calls)] {
         sandbox.fault(hangs);
         let words = ["it hung, and was ended after 1 s", "--tool-timeout", "`ip"];
-        let output = sandbox.fails(1, &format!("{CREATE} --tool-timeout 1"), &words);
-        assert!(output.took < Duration::from_secs(10), "{}", output.report());
+        // Whoever waited for the tool itself would wait until the sandbox loses patience.
+        sandbox.fails(1, &format!("{CREATE} --tool-timeout 1"), &words);
         before.assert_same(&sandbox.dump_without_files(), "after a tool that hung");
         assert_eq!(sandbox.run("pgrep -x sleep").code, 1, "what hung is still there");
     }
@@ -52,7 +50,6 @@ fn a_second_signal_ends_a_tool_that_hangs() {
              wait $pid"
         ));
         assert!(output.code == 130 && output.stderr.contains("interrupted"), "call {n}: {}", output.report());
-        assert!(output.took < Duration::from_secs(10), "call {n}: {}", output.report());
         sandbox.ok("echo off >/run/shim/mode");
         // Whoever is impatient in the midst of undoing leaves that to the next command.
         sandbox.expect(3, "vpcctl delete-vpc nobody");
