@@ -25,6 +25,7 @@ fn a_tool_that_hangs_is_ended_and_named() {
     for hangs in [Fault::Hangs(calls), Fault::HangsAfter(calls)] {
         sandbox.fault(hangs);
         let words = ["it hung, and was ended after 1 s", "--tool-timeout", "`ip"];
+        // Whoever waited for the tool itself would wait until the sandbox loses patience.
         sandbox.fails(1, &format!("{CREATE} --tool-timeout 1"), &words);
         before.assert_same(&sandbox.dump_without_files(), "after a tool that hung");
         assert_eq!(sandbox.run("pgrep -x sleep").code, 1, "what hung is still there");
