@@ -78,7 +78,14 @@ fn every_policy_of_the_readme_is_one() {
 #[test]
 fn every_file_that_the_readme_links_to_is_there() {
     let links = README.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let letters =
+        |text: &str| text.to_lowercase().replace(' ', "-").replace(|c: char| !c.is_alphanumeric() && c != '-', "");
+    let headings: Vec<String> = README.lines().filter_map(|line| Some(letters(line.strip_prefix("## ")?))).collect();
     for link in links.filter(|link| !link.starts_with("https://")) {
+        if let Some(heading) = link.strip_prefix('#') {
+            assert!(headings.iter().any(|known| known == heading), "{link}");
+            continue;
+        }
         assert!(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(link).exists(), "{link}");
     }
 }
