@@ -141,6 +141,7 @@ fn no_trick_carries_a_packet_past_a_policy() {
             .map(|n| format!("{n} 80"))
             .collect();
         assert_heard(&heard, may, netns);
+        assert!(!heard.iter().any(|name| name.starts_with("priority-tagged")), "{netns} hears {heard:?}");
     }
     // Without the policy, and without what makes a router deaf to a sender's own route, all are heard.
     sandbox.ok("vpcctl remove-policy vpc1/private && vpcctl remove-policy vpc2/a");

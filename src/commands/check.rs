@@ -4,7 +4,6 @@ use clap::Args;
 
 use crate::commands::args::VpcNames;
 use crate::error::{Failure, Kind};
-use crate::plan::drift::{Difference, Found};
 use crate::session::{Comparison, Session};
 use crate::view;
 
@@ -30,8 +29,7 @@ impl Check {
 
 fn verdict(comparison: &Comparison) -> Result<(), Failure> {
     let drift = |message: String, hint: &str| Err(Failure::new(Kind::Drift, message).hint(hint));
-    let foreign = |difference: &Difference| matches!(difference.found, Found::Foreign | Found::Unknown);
-    let hint = if comparison.differences.iter().all(foreign) {
+    let hint = if comparison.differences.iter().all(|difference| difference.found.is_left_alone()) {
         "`vpcctl repair` leaves it alone: remove or rename it, if that is for you to decide"
     } else {
         "`vpcctl repair` mends it"

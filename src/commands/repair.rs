@@ -40,7 +40,11 @@ pub(super) fn repair(session: &Session<'_>, subject: &Subject, unknown: bool, wh
 }
 
 fn report(session: &Session<'_>, done: &Done, whole: &str) -> anyhow::Result<()> {
-    let whole = if done.left.is_empty() { whole } else { "all that is vpcctl's is as the state says" };
+    let whole = match done.stubborn() {
+        Some(_) => "not everything is as the state says",
+        None if done.left.is_empty() => whole,
+        None => "all that is vpcctl's is as the state says",
+    };
     let message = match done.mended {
         0 => format!("{whole}: nothing changed"),
         1 => format!("{whole}; 1 object mended"),

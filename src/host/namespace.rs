@@ -18,6 +18,9 @@ use crate::plan::line::Place;
 /// Where `ip netns` keeps namespaces by name.
 pub const NETNS_DIR: &str = "/run/netns";
 
+/// Where each of the host's interfaces has its settings.
+const SETTINGS_OF_LINKS: &str = "/proc/sys/net/ipv4/conf";
+
 /// The file system type of a namespace's file, from `linux/magic.h`.
 const NSFS_MAGIC: u64 = 0x6e73_6673;
 
@@ -62,9 +65,15 @@ pub fn names() -> BTreeSet<Netns> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// The names of the host's interfaces.
+pub fn links() -> BTreeSet<String> {
+    let entries = std::fs::read_dir(SETTINGS_OF_LINKS).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
 /// Does the host have an interface of this name?
 pub fn has_link(name: &str) -> bool {
-    Path::new("/proc/sys/net/ipv4/conf").join(name).exists()
+    Path::new(SETTINGS_OF_LINKS).join(name).exists()
 }
 
 /// Is the name taken among the host's interfaces, be it as another name of one?

@@ -103,6 +103,12 @@ pub fn bridge(vpc: &VpcName) -> Device {
     Device::new(format!("br-{vpc}"))
 }
 
+/// How every chain is called.
+pub const CHAIN_PREFIX: &str = "VPCCTL-";
+
+/// How every ipset is called.
+pub const SET_PREFIX: &str = "vpcctl-";
+
 /// How the host's end of every uplink is called.
 pub const UPLINK_PREFIX: &str = "vpc-";
 

@@ -14,4 +14,5 @@ pub mod owner;
 pub mod policy;
 pub mod policy_file;
 pub mod state;
+pub mod text;
 mod unique;

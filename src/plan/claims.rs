@@ -86,6 +86,12 @@ pub fn shared_chains(plan: &Plan) -> Vec<Op> {
     plan.make.iter().filter(is_shared).cloned().collect()
 }
 
+/// May another vpcctl have uplinks on a host with these links? Asked cheaply: a yes leads to a look.
+pub fn may_have_others(old: &State, links: &BTreeSet<String>) -> bool {
+    let own = own_uplinks(old);
+    links.iter().any(|name| name.starts_with(names::UPLINK_PREFIX) && !own.contains(name))
+}
+
 /// Refuses to change rules on the host that the uplinks of another vpcctl stand on, with a state directory of its own.
 pub fn refuse_to_bend(chains: &[Op], old: &State, observed: &Observed) -> Result<()> {
     let Some(seen) = observed.places.get(&Place::Host) else { return Ok(()) };
@@ -103,9 +109,13 @@ pub fn refuse_to_bend(chains: &[Op], old: &State, observed: &Observed) -> Result
     Err(Failure::conflict(message).hint("use one state directory for all VPCs of a host that need NAT"))
 }
 
+fn own_uplinks(state: &State) -> BTreeSet<String> {
+    state.vpcs.keys().map(|vpc| names::uplink_on_host(vpc).to_string()).collect()
+}
+
 /// The uplinks that this state doesn't know: another vpcctl's, with a state directory of its own.
 pub fn other_uplinks<'a>(state: &State, seen: &'a Seen) -> impl Iterator<Item = &'a str> + use<'a> {
-    let own: BTreeSet<String> = state.vpcs.keys().map(|vpc| names::uplink_on_host(vpc).to_string()).collect();
+    let own = own_uplinks(state);
     let uplinks = seen.links.iter().filter(|(_, link)| topology::is_uplink_group(&link.group));
     uplinks.map(|(name, _)| name.as_str()).filter(move |name| !own.contains(*name))
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::kernel_names::{self as names, Device, Netns};
 use crate::model::owner::Owner;
 use crate::model::state::State;
+use crate::model::text::printable;
 use crate::plan::holds::Holding;
 use crate::plan::line::Place;
 use crate::plan::observed::{Observed, SeenLink};
@@ -34,7 +35,7 @@ impl Difference {
         1 + self.with_it
     }
 
-    /// Without what a terminal would obey: names and texts in the kernel are whoever's.
+    /// As it may be shown: names and texts in the kernel are whoever's.
     fn printable(self) -> Self {
         let found = match self.found {
             Found::Wrong(what) => Found::Wrong(printable(&what)),
@@ -42,10 +43,6 @@ impl Difference {
         };
         Difference { owner: printable(&self.owner), object: printable(&self.object), found, with_it: self.with_it }
     }
-}
-
-fn printable(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).collect()
 }
 
 /// How an object is found that isn't as it should be.
@@ -61,6 +58,13 @@ pub enum Found {
     Unknown,
     /// In the place of an object of ours, or within a router, and not vpcctl's: left alone.
     Foreign,
+}
+
+impl Found {
+    /// Is it somebody else's, as far as this state can tell, and so left alone?
+    pub fn is_left_alone(&self) -> bool {
+        matches!(self, Found::Unknown | Found::Foreign)
+    }
 }
 
 /// The state, and all that the kernel has of it.
@@ -293,6 +297,7 @@ fn unknown(state: &State, observed: &Observed) -> Vec<Difference> {
     namespaces.chain(links.map(|(name, owner)| difference(owner, format!("link {name} in host")))).collect()
 }
 
+/// What has our names on the host, or those of a VPC's instances, and no mark.
 fn lookalikes(state: &State, ops: &[Op], observed: &Observed) -> Vec<String> {
     let Some(seen) = observed.places.get(&Place::Host) else {
         return Vec::new();
@@ -307,7 +312,7 @@ fn lookalikes(state: &State, ops: &[Op], observed: &Observed) -> Vec<String> {
         let is_ours = |op: &Op| {
             matches!(&op.object, Object::Chain { place: Place::Host, table: t, chain, .. } if t.as_str() == table && chain == name)
         };
-        name.starts_with(surplus::OUR_CHAINS) && chain.rules.iter().all(|rule| rule.mark.is_none()) && !ops.iter().any(is_ours)
+        name.starts_with(names::CHAIN_PREFIX) && chain.rules.iter().all(|rule| rule.mark.is_none()) && !ops.iter().any(is_ours)
     });
     let chains = chains.map(|((table, name), _)| format!("chain {name} of table {table} in host"));
     let of_a_vpc = |netns: &Netns| state.vpcs.keys().any(|vpc| netns.as_str().starts_with(&format!("{vpc}-")));

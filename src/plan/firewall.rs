@@ -290,12 +290,12 @@ pub fn guard_block(vpc: Cidr, address: Ipv4Addr) -> Cidr {
 
 /// The name of the set of the senders in a block.
 pub fn guard_set(block: Cidr) -> String {
-    format!("vpcctl-{}", block.network())
+    format!("{}{}", names::SET_PREFIX, block.network())
 }
 
 /// Chains hooked into a built-in one: the chain of ours is named after it.
 fn hooked(place: &Place, table: Table, builtin: &'static str, rules: Vec<Rule>) -> [Object; 2] {
-    let chain = format!("VPCCTL-{builtin}");
+    let chain = format!("{}{builtin}", names::CHAIN_PREFIX);
     [
         Object::Chain { place: place.clone(), table, chain: chain.clone(), rules },
         Object::jump(place, table, builtin, &chain),

@@ -51,12 +51,6 @@ impl Plan {
         self.clear.is_empty() && self.make.is_empty() && self.unmake.is_empty()
     }
 
-    /// How many objects it is about: what is unmade to be made anew counts once.
-    pub fn objects(&self) -> usize {
-        let all = self.clear.iter().chain(&self.make).chain(&self.unmake);
-        all.map(Op::identity).collect::<BTreeSet<String>>().len()
-    }
-
     /// What of it can be told by a mark, and has none while it is half-made: namespaces and links.
     pub fn marked_objects(&self) -> BTreeSet<String> {
         let all = self.clear.iter().chain(&self.make).chain(&self.unmake);

@@ -29,6 +29,9 @@ pub enum HostTable {
 }
 
 impl HostTable {
+    /// Both.
+    pub const ALL: [HostTable; 2] = [HostTable::Own, HostTable::Forwarded];
+
     /// Its number: `vp` in ASCII, and the next.
     pub fn number(self) -> u32 {
         match self {
@@ -120,7 +123,7 @@ pub enum Object {
     Resolver { netns: Netns, servers: Vec<Ipv4Addr> },
     /// A program that runs in an instance.
     App(Launch),
-    /// What nobody of ours put into a router: it is only ever unmade.
+    /// What has no object of a state for a model: it is only ever unmade.
     Stray { place: Place, stray: Stray },
 }
 

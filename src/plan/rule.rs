@@ -1,8 +1,8 @@
 //! Firewall data: tables, chains, rules and sets, as the kernel's tools spell them.
 //!
 //! A rule doesn't read back as it was written (`/32` and `-m tcp` appear), so each one bears a mark: a hash of its
-//! own text in its comment. What is in the kernel is compared by these
-//! marks, in order, and by those options that every version of iptables spells alike.
+//! own text in its comment. What is in the kernel is compared by these marks, in order, and by the options that every version of
+//! iptables spells alike.
 
 use std::fmt;
 
@@ -27,6 +27,9 @@ pub enum Table {
 }
 
 impl Table {
+    /// All of them.
+    pub const ALL: [Table; 5] = [Table::Raw, Table::Mangle, Table::Nat, Table::Filter, Table::Security];
+
     /// The name that `-t` takes.
     pub fn as_str(self) -> &'static str {
         match self {

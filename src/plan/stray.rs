@@ -1,5 +1,5 @@
-//! What is in the kernel and has no object of the state for a model: what of a link is to be changed, and what strayed into a
-//! router.
+//! What is in the kernel and has no object of the state for a model: what of a link is to be changed, and what strayed into
+//! a router or onto the host.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -19,13 +19,13 @@ pub enum Tuning {
     Mac(String),
 }
 
-/// What can be in a router and has no object of ours for a model.
+/// What can be in the kernel and has no object of ours for a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are named for what they are")]
 pub enum Stray {
-    /// A route of the main table.
+    /// A route of the table `main` or `local`.
     Route(StrayRoute),
-    /// A link that bears our mark and that the state doesn't know.
+    /// A link that bears our mark, by one of its ends.
     Link(String),
     /// A routing rule, in words that name it alone where that can be.
     RoutingRule(String),

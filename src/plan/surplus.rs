@@ -1,8 +1,8 @@
 //! What is in a router, or bears vpcctl's mark on the host, and is not of the state: the other half of a comparison, whose first
 //! half is [`crate::plan::holds`].
 //!
-//! A router is vpcctl's alone: whatever else is in it is surplus and can be taken away, but for links that bear no mark, which
-//! are somebody's. In an instance's namespace its own root is at home: there only what is named as ours is looked at. On the host
+//! A router is vpcctl's alone: what else is in it, of the kinds that vpcctl makes, is surplus and can be taken away, but for links
+//! that bear no mark, which are somebody's. Tables that only `nft` shows, IPv6 rules and other settings are not looked at. In an instance's namespace its own root is at home: there only what is named as ours is looked at. On the host
 //! what bears the mark may be another vpcctl's, with a state of its own: it is left to it while it has uplinks.
 
 mod host;
@@ -28,18 +28,12 @@ pub use host::{on_host, unknown};
 /// The routing rules that every namespace is born with, by preference, and their tables.
 const BORN_RULES: [(u32, &str); 3] = [(0, "local"), (32766, "main"), (32767, "default")];
 
-const TABLES: [Table; 5] = [Table::Raw, Table::Mangle, Table::Nat, Table::Filter, Table::Security];
-
 const BUILTIN: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
 
 /// The characters of the names that vpcctl gives, and of a set's entries: what has others is nobody's of ours.
 fn is_plain(text: &str) -> bool {
     !text.starts_with('-') && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.,:/".contains(c))
 }
-
-/// How the chains and sets of ours are called.
-pub(super) const OUR_CHAINS: &str = "VPCCTL-";
-const OUR_SETS: &str = "vpcctl-";
 
 /// The places that are looked at as a whole: the routers among the ops' namespaces.
 pub fn routers<'a>(state: &'a State, ops: &[Op]) -> BTreeMap<Netns, &'a VpcName> {
@@ -177,7 +171,7 @@ impl Router<'_> {
 
     fn builtin_rules(&self) -> Vec<Object> {
         let mut found = Vec::new();
-        for (table, chain) in TABLES.into_iter().flat_map(|table| BUILTIN.map(|chain| (table, chain))) {
+        for (table, chain) in Table::ALL.into_iter().flat_map(|table| BUILTIN.map(|chain| (table, chain))) {
             let jump = self.wanted.jumps.get(&(table, chain));
             let text = jump.map(|to| format!("-j {to}"));
             let rules = self.seen.chain(table, chain).map(|chain| chain.rules.as_slice()).unwrap_or_default();
@@ -197,7 +191,7 @@ impl Router<'_> {
 
     /// Sets that no op makes, and entries of those that grow and shrink.
     fn sets(&self) -> Vec<Object> {
-        let ours = self.seen.sets.iter().filter(|(name, _)| name.starts_with(OUR_SETS) && is_plain(name));
+        let ours = self.seen.sets.iter().filter(|(name, _)| name.starts_with(names::SET_PREFIX) && is_plain(name));
         ours.flat_map(|(name, (kind, entries))| match self.wanted.sets.get(name.as_str()) {
             None => {
                 let set = Set { name: name.clone(), kind: kind.clone(), entries: vec![] };
@@ -269,12 +263,12 @@ impl Router<'_> {
 }
 
 fn our_chains(seen: &Seen) -> impl Iterator<Item = (Table, &str)> {
-    user_chains(seen).filter(|(_, name)| name.starts_with(OUR_CHAINS))
+    user_chains(seen).filter(|(_, name)| name.starts_with(names::CHAIN_PREFIX))
 }
 
 /// The chains that aren't built-in ones.
 fn user_chains(seen: &Seen) -> impl Iterator<Item = (Table, &str)> {
-    let table = |name: &str| TABLES.into_iter().find(|table| table.as_str() == name);
+    let table = |name: &str| Table::ALL.into_iter().find(|table| table.as_str() == name);
     let named = seen.chains.iter().filter(|((_, name), chain)| chain.policy.is_none() && is_plain(name));
     named.map(|(path, _)| path).filter_map(move |(of, name)| Some((table(of)?, name.as_str())))
 }

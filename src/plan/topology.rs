@@ -58,7 +58,7 @@ pub fn host_ops(state: &State) -> Vec<Op> {
         })
     });
     let access = state.vpcs.values().any(|vpc| vpc.host_access == HostAccess::On && vpc.uplink.is_some());
-    let tables = [HostTable::Own, HostTable::Forwarded].into_iter().filter(|_| access).map(Object::HostRule);
+    let tables = HostTable::ALL.into_iter().filter(|_| access).map(Object::HostRule);
     leftovers.chain(rules).chain(wans).chain(tables).map(|object| Op::new(&owner, object)).collect()
 }
 

@@ -165,11 +165,15 @@ impl Comparison {
 }
 
 impl Repair {
+    /// Something that should have been mended and isn't.
+    pub fn stubborn(&self) -> Option<&Difference> {
+        self.left.iter().find(|difference| !difference.found.is_left_alone())
+    }
+
     /// An error, if something is left: not vpcctl's to mend, or stubborn.
     pub fn check(&self) -> Result<()> {
         // What could have been mended says more than what is somebody's.
-        let stubborn = |found: &&Difference| !matches!(found.found, Found::Foreign | Found::Unknown);
-        let Some(first) = self.left.iter().find(stubborn).or(self.left.first()) else { return Ok(()) };
+        let Some(first) = self.stubborn().or(self.left.first()) else { return Ok(()) };
         let more = match self.left.len() {
             1 => String::new(),
             count => format!(", and {} more: `vpcctl check` names them", count - 1),

@@ -12,6 +12,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 use crate::app::process::{self, ProcessId};
+use crate::model::text::printable;
 
 /// The variable that each tool of vpcctl's has in its environment, and nobody else: its name and who started it.
 pub const TOOL_VARIABLE: &str = "VPCCTL_TOOL";
@@ -141,7 +142,7 @@ fn tool(process: &ProcessId) -> Option<(String, ProcessId)> {
     let mut words = mark.split(' ');
     let (name, pid, start) = (words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     let starter = ProcessId { pid, start, boot: process.boot.clone() };
-    shares_our_numbers(process.pid).then(|| (printable(name), starter))
+    shares_our_numbers(process.pid).then(|| (shown(name), starter))
 }
 
 impl Orphan {
@@ -167,11 +168,11 @@ fn read(file: &File) -> Option<Record> {
     let mut bytes = vec![0; LIMIT];
     let length = file.read_at(&mut bytes, 0).ok()?;
     let record: Record = serde_json::from_slice(&bytes[..length]).ok()?;
-    Some(Record { command: printable(&record.command), ..record })
+    Some(Record { command: shown(&record.command), ..record })
 }
 
-fn printable(text: &str) -> String {
-    text.chars().take(SHOWN).filter(|letter| !letter.is_control()).collect()
+fn shown(text: &str) -> String {
+    printable(text).chars().take(SHOWN).collect()
 }
 
 /// The processes that hold the lock on the file, of those that can be seen.

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{Seen, SeenChain, SeenChainRule, SeenLink};
+use crate::model::text::printable;
 use crate::plan::rule::MARK;
 
 #[derive(Deserialize)]
@@ -147,7 +148,7 @@ fn whole_lines(text: &str) -> Vec<String> {
         let quotes = line.replace("\\\\", "").replace("\\\"", "").matches('"').count();
         is_open ^= quotes % 2 == 1;
     }
-    lines.into_iter().map(|line| line.chars().filter(|letter| !letter.is_control()).collect()).collect()
+    lines.iter().map(|line| printable(line)).collect()
 }
 
 fn next<T: DeserializeOwned>(

@@ -12,8 +12,6 @@ use crate::plan::op::{HostTable, Object, Op, ROUTE_PROTOCOL, Via};
 use crate::plan::rule::Table;
 use crate::plan::stray::Stray;
 
-const HOST_TABLES: [HostTable; 2] = [HostTable::Own, HostTable::Forwarded];
-
 /// What bears our mark on the host and none of the state's ops makes, such as after a reload of rules that somebody had saved.
 pub fn on_host(state: &State, ops: &[Op], observed: &Observed) -> Vec<Op> {
     let Some(seen) =
@@ -31,7 +29,7 @@ pub fn on_host(state: &State, ops: &[Op], observed: &Observed) -> Vec<Op> {
 /// The routes of vpcctl's own tables.
 fn host_routes(wanted: &Wanted<'_>, seen: &Seen) -> Vec<Object> {
     let object = |route: &SeenRoute| {
-        let table = HOST_TABLES.into_iter().find(|table| route.table == Some(table.number().to_string()))?;
+        let table = HostTable::ALL.into_iter().find(|table| route.table == Some(table.number().to_string()))?;
         let to = route.dst.parse().or_else(|_| route.dst.parse().map(Cidr::host)).ok()?;
         let via = match table {
             HostTable::Forwarded => Via::Prohibited,
@@ -52,10 +50,10 @@ fn host_routes(wanted: &Wanted<'_>, seen: &Seen) -> Vec<Object> {
 fn host_rules(wanted: &[&Op], seen: &Seen) -> Vec<Object> {
     let is_wanted = |table: HostTable| wanted.iter().any(|op| op.object == Object::HostRule(table));
     let is_there = |table: HostTable| seen.rules.iter().any(|rule| leads_to(rule, table));
-    let unwanted = HOST_TABLES.into_iter().filter(|table| is_there(*table) && !is_wanted(*table));
+    let unwanted = HostTable::ALL.into_iter().filter(|table| is_there(*table) && !is_wanted(*table));
     let is_bent = |rule: &&SeenRule| {
         let of = |table: HostTable| rule.priority == table.preference() && rule.table == table.number().to_string();
-        HOST_TABLES.into_iter().any(|table| of(table) && !leads_to(rule, table))
+        HostTable::ALL.into_iter().any(|table| of(table) && !leads_to(rule, table))
     };
     let bent = seen.rules.iter().filter(is_bent).map(|rule| Stray::RoutingRule(rule_words(rule)));
     let bent = bent.map(|stray| Object::Stray { place: Place::Host, stray });
