@@ -101,6 +101,9 @@ def begin(target):
             t["socket"] = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             t["socket"].setblocking(False)
             code = t["socket"].connect_ex((address, int(port[0])))
+            # An ICMP error that comes while connect() still holds the socket is kept as a soft error, and ends the
+            # connection only with the SYN's repetition, a second later: `tcp_v4_err` in the kernel's net/ipv4/tcp_ipv4.c.
+            code = t["socket"].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or code
             if code not in (0, errno.EINPROGRESS):
                 raise OSError(code, os.strerror(code))
         elif kind == "udp":
