@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::{Failure, Kind, Result};
+use crate::host::facts::{self, Asked};
 use crate::host::look::Look;
-use crate::host::{Host, StepError, facts, namespace, privilege, run};
+use crate::host::{Host, StepError, namespace, privilege, run};
 use crate::model::cidr::Cidr;
 use crate::model::facts::HostFacts;
 use crate::model::owner::Owner;
@@ -105,14 +106,12 @@ impl Session<'_> {
 
     /// What an edit has to know of the host.
     pub fn facts(&self, state: &State) -> Result<HostFacts> {
-        // Whether a table is there matters when the first rule goes into it.
-        let first_rules = state.host.wans.is_empty() || state.vpcs.values().all(|vpc| vpc.uplink.is_none());
-        facts::gather(state, first_rules)
+        facts::gather(state, Asked { firewall: needs_first_rules(state), barriers_to: None })
     }
 
     /// The same, with what stops VPCs from leaving the host.
     pub fn facts_with_barriers(&self, state: &State, pool: Cidr) -> Result<HostFacts> {
-        Ok(facts::with_barriers(self.facts(state)?, pool))
+        facts::gather(state, Asked { firewall: needs_first_rules(state), barriers_to: Some(pool) })
     }
 
     /// Makes `edit` true in the kernel and then in the state file. Where it changes nothing, `subject`'s objects are looked
@@ -244,7 +243,7 @@ impl Session<'_> {
         let fresh = claims::fresh(&plan, &plan::affected_ops(old, new));
         let taken =
             fresh.iter().any(|op| claims::may_be_taken(op, new, &namespace::has_file, &namespace::is_link_name_taken));
-        let lost = is_lost(&plan) || !self.has_all(&claims::standing_guard(old, new))?;
+        let lost = is_lost(&plan) || !self.has_all(&claims::standing_guard(&plan, old, new))?;
         let doomed = claims::doomed(&plan);
         let seen = self.observe(&doomed)?;
         self.refuse_to_bend(&plan, old)?;
@@ -300,6 +299,11 @@ impl Session<'_> {
         let host = Host { before: &before, note: &note, interrupted, store: &self.store };
         parts.iter().try_for_each(|(part, steps)| host.apply(steps).map_err(|error| (*part, error)))
     }
+}
+
+/// May the first rule go into a table of the host? Whether that is there matters then.
+fn needs_first_rules(state: &State) -> bool {
+    state.host.wans.is_empty() || state.vpcs.values().all(|vpc| vpc.uplink.is_none())
 }
 
 /// Does the plan need a namespace or an interface that should be there and is not, such as after a reboot?

@@ -8,7 +8,7 @@ use std::thread::Builder;
 use rustix::thread::UnshareFlags;
 
 use crate::error::{Failure, Kind};
-use crate::host::{StepError, look, namespace, privilege, run};
+use crate::host::{StepError, look, namespace, pool, privilege, run};
 use crate::model::cidr::Cidr;
 use crate::model::edit::is_nameserver;
 use crate::model::facts::{Barrier, FirewallFacts, HostFacts, HostLink, HostNetwork};
@@ -17,7 +17,7 @@ use crate::model::kernel_names as names;
 use crate::model::name::IfName;
 use crate::model::owner::Owner;
 use crate::model::state::State;
-use crate::plan::barrier::{ChainId, Ruleset};
+use crate::plan::barrier::{ChainId, Listing, Ruleset};
 use crate::plan::batch::{Call, InputLine, Program};
 use crate::plan::line::Place;
 use crate::plan::observed::{Seen, SeenRoute};
@@ -26,12 +26,57 @@ use crate::plan::rule::Table;
 use crate::plan::sender_filter;
 use crate::plan::topology::is_uplink_group;
 
-/// Looks at the host's interfaces, addresses and routes, and at its firewall if asked to.
-pub fn gather(state: &State, with_firewall: bool) -> Result<HostFacts, Failure> {
-    let seen = see().map_err(|error| cannot_look("network", &error))?;
-    let firewall = if with_firewall { firewall()? } else { FirewallFacts::default() };
-    let filters_senders = state.vpcs.is_empty() && filters_senders()?;
-    Ok(HostFacts { iptables: run::flavour(), filters_senders, ..from_seen(&seen, state, firewall) })
+/// What is asked of the host besides its interfaces, addresses and routes.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// Which tables and chains are there: matters when the first rule goes into one.
+    pub firewall: bool,
+    /// What of other software's rules is certain to stop what VPCs send from the addresses of this pool.
+    pub barriers_to: Option<Cidr>,
+}
+
+/// Looks at the host: what doesn't depend on each other side by side.
+pub fn gather(state: &State, asked: Asked) -> Result<HostFacts, Failure> {
+    let first = state.vpcs.is_empty();
+    let probe = || if first { filters_senders() } else { Ok(false) };
+    let ((rules, filters_senders), seen) = pool::both(|| (Rules::look(asked), probe()), see);
+    let (rules, filters_senders) = (rules?, filters_senders?);
+    let seen = seen.map_err(|error| cannot_look("network", &error))?;
+    let facts = from_seen(&seen, state, rules.firewall);
+    let barriers = asked.barriers_to.map(|pool| barriers(&rules.forward, &facts, pool)).unwrap_or_default();
+    Ok(HostFacts { iptables: run::flavour(), filters_senders, barriers, ..facts })
+}
+
+/// What stops all that VPCs would send, for each interface that they might leave by.
+fn barriers(rules: &Ruleset, facts: &HostFacts, pool: Cidr) -> BTreeMap<IfName, Barrier> {
+    let barrier = |wan: &IfName| {
+        let found = rules.barrier(wan, pool.network())?;
+        let barrier = Barrier { what: found.to_string(), remedy: found.remedy() };
+        Some((wan.clone(), barrier))
+    };
+    facts.links.keys().filter_map(barrier).collect()
+}
+
+/// What is known of the host's rules.
+#[derive(Default)]
+struct Rules {
+    /// Which of the parts that ours go into are there.
+    firewall: FirewallFacts,
+    /// What forwarded packets meet.
+    forward: Ruleset,
+}
+
+impl Rules {
+    fn look(asked: Asked) -> Result<Self, Failure> {
+        let listing = asked.barriers_to.and_then(|_| nft_listing());
+        let firewall = match (asked.firewall, &listing) {
+            (false, _) => FirewallFacts::default(),
+            (true, Some(listing)) => listing.firewall(),
+            (true, None) => firewall()?,
+        };
+        let forward = asked.barriers_to.map(|_| forward_rules_beside(listing)).unwrap_or_default();
+        Ok(Rules { firewall, forward })
+    }
 }
 
 /// What `tc` and the kernel say of what they don't have.
@@ -44,15 +89,15 @@ fn filters_senders() -> Result<bool, Failure> {
         return Ok(false);
     }
     let lo = names::lo();
-    let mut call = Call::plain(Place::Host, Program::Tc, &["-batch", "-"]);
-    call.input = sender_filter::lines(lo.as_str()).map(|text| InputLine { text, object: Owner::Host }).into();
-    let show = Call::plain(Place::Host, Program::Tc, &sender_filter::show(lo.as_str()));
+    let mut call = Call::plain(Place::Host, Program::Tc, &["-j", "-batch", "-"]);
+    let [_json, show @ ..] = sender_filter::show(lo.as_str());
+    let lines = sender_filter::lines(lo.as_str()).into_iter().chain([show.join(" ")]);
+    call.input = lines.map(|text| InputLine { text, object: Owner::Host }).collect();
     let attempt = || {
         let error = |error: std::io::Error| StepError::of_call(&call, error.to_string());
         namespace::unshare(UnshareFlags::NEWNET).map_err(error)?;
-        run::check(&call)?;
         // Where its answer can't be read nobody could compare what is there.
-        Ok(sender_filter::read(&look::dump(&show)?).is_ok_and(|first| first == Some(true)))
+        Ok(sender_filter::read(&run::check(&call)?).is_ok_and(|first| first == Some(true)))
     };
     let tried = std::thread::scope(|scope| {
         let thread = Builder::new().spawn_scoped(scope, attempt);
@@ -65,33 +110,31 @@ fn filters_senders() -> Result<bool, Failure> {
     }
 }
 
-/// Adds what of other software's rules is certain to stop VPCs, for each interface that they might leave by.
-pub fn with_barriers(facts: HostFacts, pool: Cidr) -> HostFacts {
-    let rules = forward_rules();
-    let barrier = |wan: &IfName| {
-        let found = rules.barrier(wan, pool.network())?;
-        let barrier = Barrier { what: found.to_string(), remedy: found.remedy() };
-        Some((wan.clone(), barrier))
-    };
-    HostFacts { barriers: facts.links.keys().filter_map(barrier).collect(), ..facts }
-}
-
 /// The rules that forwarded packets meet besides those that vpcctl's own stand before. What can't be asked counts as not there: it
 /// is a warning at most.
 pub fn forward_rules() -> Ruleset {
+    forward_rules_beside(nft_listing())
+}
+
+fn forward_rules_beside(nft: Option<Listing>) -> Ruleset {
     let flavour = run::flavour().unwrap_or(Flavour::Nft);
-    let ask = |program: Program, args: &[&str]| {
-        run::find(program.as_str()).ok()?;
-        run::check(&Call::plain(Place::Host, program, args)).ok()
-    };
-    let nft = ask(Program::Nft, &["-j", "list", "ruleset"]).and_then(|text| Ruleset::of_nft(&text).ok());
     // The kernel's list is asked first: the tool would load the module.
     let has_legacy = fs::read_to_string("/proc/net/ip_tables_names").is_ok_and(|names| names.contains("filter"));
     let legacy = has_legacy.then(|| ask(Program::IptablesLegacySave, &["-t", "filter"])).flatten();
     let legacy = legacy.map(|text| Ruleset::of_legacy(&text));
     let family = if flavour == Flavour::Legacy { "legacy" } else { "ip" };
     let own = ChainId { family: family.into(), table: "filter".into(), chain: "FORWARD".into() };
-    nft.unwrap_or_default().and(legacy.unwrap_or_default()).without(&own)
+    nft.map(Ruleset::of_nft).unwrap_or_default().and(legacy.unwrap_or_default()).without(&own)
+}
+
+/// All that nftables has, where it can be asked and its answer read.
+fn nft_listing() -> Option<Listing> {
+    ask(Program::Nft, &["-j", "list", "ruleset"]).and_then(|text| Listing::read(&text).ok())
+}
+
+fn ask(program: Program, args: &[&str]) -> Option<String> {
+    run::find(program.as_str()).ok()?;
+    run::check(&Call::plain(Place::Host, program, args)).ok()
 }
 
 /// The host's links, addresses and routes.

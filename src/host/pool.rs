@@ -26,6 +26,19 @@ pub fn run(workers: usize, work: &(dyn Fn() + Sync)) {
     });
 }
 
+/// Does both side by side, or one after the other where the host has no room for another thread.
+pub fn both<A: Send, B>(one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        let beside = Builder::new().spawn_scoped(scope, &one);
+        let second = other();
+        let first = match beside {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => one(),
+        };
+        (first, second)
+    })
+}
+
 /// What `work` makes of each, in no order. The first failure, or a signal, keeps the others from being begun.
 pub fn map<T: Send, R: Send>(
     items: Vec<T>,

@@ -5,6 +5,8 @@
 
 mod read;
 
+pub use read::Listing;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;

@@ -26,8 +26,12 @@ pub fn all_held(ops: &[Op], observed: &Observed) -> bool {
     ops.iter().all(|op| op.holding(observed) == Holding::Held)
 }
 
-/// What keeps the host closed, and both states have: a new VPC relies on it.
-pub fn standing_guard(old: &State, new: &State) -> Vec<Op> {
+/// What keeps the host closed, and both states have: what a plan makes on the host relies on it. What it makes in routers and
+/// instances doesn't.
+pub fn standing_guard(plan: &Plan, old: &State, new: &State) -> Vec<Op> {
+    if plan.make.iter().all(|op| op.place() != Place::Host) {
+        return Vec::new();
+    }
     let guards = |op: &Op| matches!(op.object, Object::Chain { .. } | Object::Jump { .. } | Object::Sysctl(_));
     let wanted = topology::host_ops(new);
     topology::host_ops(old).into_iter().filter(guards).filter(|op| wanted.contains(op)).collect()

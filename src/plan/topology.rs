@@ -78,7 +78,7 @@ pub fn vpc_ops(state: &State, name: &VpcName) -> Vec<Op> {
     }
     let mut ops: Vec<Op> = objects.into_iter().map(|object| Op::new(&owner, object)).collect();
     for (subnet_name, subnet) in &vpc.subnets {
-        ops.extend(subnet_ops(name, vpc, subnet_name, subnet));
+        ops.extend(subnet_ops(state, name, vpc, subnet_name, subnet));
     }
     ops.extend(resolvers(name, vpc));
     ops
@@ -166,7 +166,7 @@ fn uplink_objects(state: &State, name: &VpcName, vpc: &Vpc, uplink: Uplink) -> V
     objects
 }
 
-fn subnet_ops(vpc_name: &VpcName, vpc: &Vpc, name: &Name, subnet: &Subnet) -> Vec<Op> {
+fn subnet_ops(state: &State, vpc_name: &VpcName, vpc: &Vpc, name: &Name, subnet: &Subnet) -> Vec<Op> {
     let owner = Owner::Subnet(vpc_name.clone(), name.clone());
     let place = Place::Netns(names::router(vpc_name));
     let gateway = Object::Address {
@@ -180,8 +180,8 @@ fn subnet_ops(vpc_name: &VpcName, vpc: &Vpc, name: &Name, subnet: &Subnet) -> Ve
     let mut ops = vec![Op::new(&owner, gateway)];
     for (instance, address, policy) in subnet.all_instances() {
         let owner = Owner::instance(vpc_name, name, instance);
-        let cabling =
-            Cabling { vpc: vpc_name, mtu: vpc.mtu, block: firewall::guard_block(vpc.cidr, address), subnet, name };
+        let guard = (!state.host.filters_senders).then(|| firewall::guard_set_of(vpc.cidr, address));
+        let cabling = Cabling { vpc: vpc_name, mtu: vpc.mtu, guard, subnet, name };
         let objects = cabling.instance(instance, address, policy);
         let apps = app_objects(vpc_name, name, subnet, instance, address);
         ops.extend(objects.into_iter().chain(apps).map(|object| Op::new(&owner, object)));
@@ -219,7 +219,8 @@ fn resolvers(name: &VpcName, vpc: &Vpc) -> Vec<Op> {
 struct Cabling<'a> {
     vpc: &'a VpcName,
     mtu: u32,
-    block: Cidr,
+    /// The set of senders that it is in, where a set guards.
+    guard: Option<String>,
     name: &'a Name,
     subnet: &'a Subnet,
 }
@@ -255,14 +256,14 @@ impl Cabling<'_> {
     }
 
     /// The router's side: the port sends with one MAC address and one IP address, to the router alone.
-    fn guarded_port(&self, router: &Netns, port: &Device, address: Ipv4Addr, mac: &str) -> [Object; 6] {
+    fn guarded_port(&self, router: &Netns, port: &Device, address: Ipv4Addr, mac: &str) -> Vec<Object> {
         let bridge = names::bridge(self.vpc);
-        [
-            Object::SetEntry {
-                netns: router.clone(),
-                set: firewall::guard_set(self.block),
-                entry: format!("{address},{}", mac.to_uppercase()),
-            },
+        let entry = self.guard.as_ref().map(|set| Object::SetEntry {
+            netns: router.clone(),
+            set: set.clone(),
+            entry: format!("{address},{}", mac.to_uppercase()),
+        });
+        let objects = [
             Object::Port { netns: router.clone(), device: port.clone(), bridge: bridge.clone() },
             Object::Neighbour { netns: router.clone(), device: bridge.clone(), address, mac: mac.into() },
             Object::Route {
@@ -272,7 +273,8 @@ impl Cabling<'_> {
             },
             Object::Up { place: Place::Netns(router.clone()), device: port.clone() },
             Object::Fdb { netns: router.clone(), device: port.clone(), mac: mac.into() },
-        ]
+        ];
+        entry.into_iter().chain(objects).collect()
     }
 }
 

@@ -5,18 +5,26 @@ use serde_json::Value;
 
 use super::{Action, ChainId, Rule, Ruleset, Test};
 use crate::model::cidr::Cidr;
+use crate::model::facts::FirewallFacts;
 use crate::plan::observed::Seen;
 
 /// What of nftables' listing matters here.
 #[derive(Deserialize)]
-struct Listing {
+pub struct Listing {
     nftables: Vec<Item>,
 }
 
 #[derive(Deserialize)]
 struct Item {
+    table: Option<TableJson>,
     chain: Option<ChainJson>,
     rule: Option<RuleJson>,
+}
+
+#[derive(Deserialize)]
+struct TableJson {
+    family: String,
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -37,11 +45,28 @@ struct RuleJson {
     expr: Vec<Value>,
 }
 
+impl Listing {
+    /// Reads `nft -j list ruleset`.
+    pub fn read(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// The tables that iptables uses, and their chains.
+    pub fn firewall(&self) -> FirewallFacts {
+        let tables = self.nftables.iter().filter_map(|item| item.table.as_ref()).filter(|table| table.family == "ip");
+        let chains = self.nftables.iter().filter_map(|item| item.chain.as_ref()).filter(|chain| chain.family == "ip");
+        FirewallFacts {
+            tables: tables.map(|table| table.name.clone()).collect(),
+            chains: chains.map(|chain| (chain.table.clone(), chain.name.clone())).collect(),
+        }
+    }
+}
+
 impl Ruleset {
-    /// Reads `nft -j list ruleset`: the chains of IPv4 packets.
-    pub fn of_nft(text: &str) -> Result<Self, serde_json::Error> {
+    /// The chains of IPv4 packets in what nftables lists.
+    pub fn of_nft(listing: Listing) -> Self {
         let mut rules = Ruleset::default();
-        for item in serde_json::from_str::<Listing>(text)?.nftables {
+        for item in listing.nftables {
             match (item.chain, item.rule) {
                 (Some(ChainJson { family, table, name: chain, hook, policy }), _) => {
                     rules.declare(ChainId { family, table, chain }, hook.as_deref(), policy.as_deref() == Some("drop"));
@@ -52,7 +77,7 @@ impl Ruleset {
                 _ => {}
             }
         }
-        Ok(rules)
+        rules
     }
 
     /// Reads `iptables-legacy-save`: its table `filter`.

@@ -23,7 +23,7 @@ fn interface(key: &str, op: &str, name: &str) -> String {
 
 fn verdict(rules: &[String]) -> Option<String> {
     let text = chain(&rules.concat());
-    let found = Ruleset::of_nft(&text).unwrap().barrier(&"eth0".parse().unwrap(), POOL);
+    let found = Ruleset::of_nft(Listing::read(&text).unwrap()).barrier(&"eth0".parse().unwrap(), POOL);
     found.map(|barrier| barrier.chain.chain)
 }
 
