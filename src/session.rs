@@ -240,7 +240,7 @@ impl Session<'_> {
     /// starts from what the kernel has; what isn't vpcctl's is refused or left alone.
     fn checked_plan(&self, old: &State, new: &State) -> Result<Checked> {
         let plan = plan::between(old, new);
-        let fresh = claims::fresh(&plan, &plan::affected_ops(old, new));
+        let fresh = claims::fresh(&plan, &plan::differing_ops(old, new));
         let taken =
             fresh.iter().any(|op| claims::may_be_taken(op, new, &namespace::has_file, &namespace::is_link_name_taken));
         let lost = is_lost(&plan) || !self.has_all(&claims::standing_guard(&plan, old, new))?;

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::model::cidr::Cidr;
-use crate::model::kernel_names as names;
+use crate::model::kernel_names::{self as names, Netns};
 use crate::model::name::{IfName, Name, VpcName};
 use crate::model::owner::Owner;
 use crate::model::policy::Policy;
@@ -155,8 +155,10 @@ struct InspectedPeering {
 }
 
 /// What the kernel has of an owner's objects.
-#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 struct Kernel {
+    /// Was each object compared, or only the namespace looked for?
+    compared: bool,
     /// How many there should be.
     objects: usize,
     /// What is not there, or not as it should be.
@@ -164,18 +166,52 @@ struct Kernel {
 }
 
 impl Kernel {
+    /// Nothing to compare yet.
+    fn new(compared: bool) -> Self {
+        Kernel { compared, objects: 0, wrong: Vec::new() }
+    }
+
+    /// Of an owner whose namespace alone was looked for.
+    fn of_presence(owner: &Owner, is_there: &dyn Fn(&Netns) -> bool) -> Self {
+        let netns = match owner {
+            Owner::Vpc(vpc) => names::router(vpc),
+            Owner::Subnet(vpc, subnet) => names::instance(vpc, subnet, None),
+            Owner::Instance(vpc, subnet, instance) => names::instance(vpc, subnet, Some(instance)),
+            Owner::Host | Owner::Peering(..) => return Kernel::new(false),
+        };
+        let wrong = (!is_there(&netns)).then(|| format!("namespace {netns} is missing"));
+        Kernel { objects: 1, wrong: wrong.into_iter().collect(), ..Kernel::new(false) }
+    }
+
     fn describe(&self) -> String {
-        match self.wrong.len() {
-            0 => "ok".into(),
-            wrong => format!("{wrong} of {} wrong", self.objects),
+        match (self.wrong.len(), self.compared) {
+            (0, true) => "ok".into(),
+            (wrong, true) => format!("{wrong} of {} wrong", self.objects),
+            (0, false) => "there".into(),
+            (_, false) => "missing".into(),
         }
     }
 }
 
+/// What `inspect` knows of the kernel.
+#[derive(Clone, Copy)]
+pub enum Look<'a> {
+    /// What it has of each of these objects.
+    Whole(&'a [Op], &'a Observed),
+    /// Whether there is a namespace of this name.
+    Presence(&'a dyn Fn(&Netns) -> bool),
+}
+
 /// VPCs with all that is in them, and what of it the kernel has.
-pub fn inspection(state: &State, only: Option<&VpcName>, ops: &[Op], observed: &Observed) -> Inspection {
-    let kernel = compare(ops, observed);
-    let of = |owner: Owner| kernel.get(&owner).cloned().unwrap_or_default();
+pub fn inspection(state: &State, only: Option<&VpcName>, look: Look<'_>) -> Inspection {
+    let compared = match look {
+        Look::Whole(ops, observed) => compare(ops, observed),
+        Look::Presence(_) => BTreeMap::new(),
+    };
+    let of = |owner: Owner| match look {
+        Look::Whole(..) => compared.get(&owner).cloned().unwrap_or(Kernel::new(true)),
+        Look::Presence(is_there) => Kernel::of_presence(&owner, is_there),
+    };
     let chosen = |name: &VpcName| only.is_none_or(|only| only == name);
     let vpcs = state.vpcs.iter().filter(|(name, _)| chosen(name)).map(|(name, vpc)| inspected(name, vpc, &of));
     let peerings = state.peerings.iter().filter(|peering| chosen(&peering.a) || chosen(&peering.b));
@@ -186,7 +222,7 @@ pub fn inspection(state: &State, only: Option<&VpcName>, ops: &[Op], observed: &
 fn compare(ops: &[Op], observed: &Observed) -> BTreeMap<Owner, Kernel> {
     let mut kernel: BTreeMap<Owner, Kernel> = BTreeMap::new();
     for op in ops {
-        let entry = kernel.entry(op.owner.clone()).or_default();
+        let entry = kernel.entry(op.owner.clone()).or_insert(Kernel::new(true));
         entry.objects += 1;
         let how = match op.holding(observed) {
             Holding::Held => continue,
@@ -261,10 +297,11 @@ fn inspected_peering(peering: &Peering, kernel: &dyn Fn(Owner) -> Kernel) -> Ins
 
 /// What lets a peering's packets pass is a chain of each of its routers, too.
 fn peering_kernel(peering: &Peering, kernel: &dyn Fn(Owner) -> Kernel) -> Kernel {
-    let Kernel { objects, mut wrong } = kernel(Owner::Peering(peering.a.clone(), peering.b.clone()));
+    let Kernel { compared, objects, mut wrong } = kernel(Owner::Peering(peering.a.clone(), peering.b.clone()));
     let of_routers = [&peering.a, &peering.b].map(|vpc| kernel(Owner::Vpc(vpc.clone())).wrong);
-    wrong.extend(of_routers.into_iter().flatten().filter(|object| object.contains(firewall::PEERING)));
-    Kernel { objects: objects + 2, wrong }
+    let concerns = |object: &String| !compared || object.contains(firewall::PEERING);
+    wrong.extend(of_routers.into_iter().flatten().filter(concerns));
+    Kernel { compared, objects: objects + 2, wrong }
 }
 
 /// `inspect` for people.

@@ -3,6 +3,7 @@
 mod support;
 
 use support::Sandbox;
+use support::shim::Fault;
 
 /// A tool that first does what the file `/run/odd/TOOL` says, where there is one.
 const ODD: &str = r#"#!/bin/sh
@@ -123,4 +124,63 @@ fn namespaces_of_others_are_looked_at_side_by_side() {
     sandbox.ok("rm /run/odd/ip; touch /run/netns/hostname && mount --bind /proc/self/ns/uts /run/netns/hostname");
     sandbox.says("vpcctl check", &["note: namespace `hostname`, which this state doesn't know, can't be looked at"]);
     sandbox.says("vpcctl repair", &["nothing changed"]);
+}
+
+/// A look takes four tools for each router and one for all instances together, however many there are; what only reads takes
+/// none where there is much to read.
+#[test]
+fn a_look_starts_as_many_tools_for_many_instances_as_for_few() {
+    let mut sandbox = Sandbox::new();
+    sandbox.install_shims();
+    sandbox.add_vpc1();
+    let counts = |sandbox: &mut Sandbox, command: &str| {
+        sandbox.fault(Fault::None);
+        sandbox.ok(&format!("vpcctl {command}"));
+        let calls = sandbox.calls();
+        ["ip", "bridge", "tc", "ipset", "iptables-save"]
+            .map(|tool| calls.iter().filter(|call| call.split(' ').next() == Some(tool)).count())
+    };
+    // The host, and the namespace of the sandbox's internet; the router; two threads may look at the first two instances at once.
+    let expected = |found: [usize; 5]| found[..4] == [2, 0, 1, 1] && (3..=4).contains(&found[4]);
+    let few = counts(&mut sandbox, "check");
+    assert!(expected(few), "{few:?}");
+    assert_eq!(counts(&mut sandbox, "list"), [0; 5]);
+    assert!(counts(&mut sandbox, "inspect").iter().sum::<usize>() > 0, "the proof that it can be seen");
+    sandbox.ok("for i in $(seq 22); do vpcctl add-instance -q vpc1/public i$i || exit; done");
+    let many = counts(&mut sandbox, "check");
+    assert!(expected(many), "{many:?}");
+    assert_eq!(counts(&mut sandbox, "inspect"), [0; 5]);
+    sandbox.says("vpcctl inspect vpc1", &["25 namespaces, which are not looked into"]);
+    sandbox.ok("ip netns del vpc1-public-i7");
+    let found = sandbox.ok("vpcctl inspect");
+    assert!(found.contains("namespace vpc1-public-i7 is missing") && found.matches("missing").count() == 2, "{found}");
+}
+
+/// Rules that are the same everywhere are read once; the one namespace where they are not is found all the same.
+#[test]
+fn rules_that_differ_in_one_instance_are_seen_there() {
+    let mut sandbox = Sandbox::with_vpc1();
+    sandbox.ok("for i in 1 2 3; do vpcctl add-instance -q vpc1/public i$i || exit; done");
+    let mischiefs = [
+        ("iptables -F VPCCTL-INPUT", "chain VPCCTL-INPUT"),
+        ("iptables -D INPUT 1", "jump INPUT"),
+        ("iptables -I VPCCTL-INPUT -j ACCEPT", "chain VPCCTL-INPUT"),
+        ("iptables -I INPUT -p tcp --dport 22 -j ACCEPT", "jump INPUT"),
+        ("iptables -A VPCCTL-OUTPUT -m limit --limit 1/s -j DROP", "chain VPCCTL-OUTPUT"),
+        ("sh -c 'iptables-save | sed s/INVALID/ESTABLISHED/ | iptables-restore'", "chain VPCCTL-OUTPUT"),
+        ("sh -c 'iptables-save | sed s/DROP/ACCEPT/ | iptables-restore'", "chain VPCCTL-INPUT"),
+        ("sh -c 'iptables-save | sed s/vpcctl:/vpcctl:0/ | iptables-restore'", "chain VPCCTL-OUTPUT"),
+        ("nft delete table ip filter", "jump OUTPUT"),
+    ];
+    for (mischief, object) in mischiefs {
+        sandbox.ok(&format!("vpcctl check && ip netns exec vpc1-public-i2 {mischief}"));
+        let output = sandbox.expect(9, "vpcctl check");
+        let is_there = |line: &&str| line.contains("vpc1-public-i2");
+        let lines: Vec<&str> = output.stdout.lines().skip(1).collect();
+        assert!(lines.iter().any(|line| line.contains(object)), "{mischief}: {}", output.report());
+        assert!(lines.iter().all(|line| is_there(&line)), "{mischief}: {}", output.report());
+        sandbox.says("vpcctl repair", &["mended"]);
+    }
+    // What was counted is no difference.
+    sandbox.ok("ip netns exec vpc1-public-i2 ping -c 1 10.0.1.1 && vpcctl check");
 }

@@ -18,7 +18,7 @@ use vpcctl::model::policy::Policy;
 use vpcctl::model::state::{CidrPair, State, SubnetType};
 use vpcctl::plan::batch;
 use vpcctl::plan::op::Object;
-use vpcctl::plan::{between, firewall, script, topology};
+use vpcctl::plan::{between, differing_ops, firewall, script, topology};
 
 use states::plain_facts;
 
@@ -366,4 +366,16 @@ fn an_edit_makes_no_object_of_another_vpc() {
     let plan = between(&state, &more);
     assert!(plan.make.iter().all(|op| op.owner.to_string() == "vpc4/s1/web"), "{plan:?}");
     assert_eq!(topology::ops(&more).len() - topology::ops(&state).len(), plan.make.len());
+}
+
+/// A thousandth subnet of a VPC costs no more than the second: of its neighbours nothing is computed but the router.
+#[test]
+fn a_subnet_more_takes_as_many_objects_next_to_two_hundred_as_next_to_one() {
+    let computed = |subnets: u8| {
+        let state = many(2, subnets);
+        let mut more = state.clone();
+        subnet(&mut more, "vpc1", "more", "10.1.250.0/24", SubnetType::Public);
+        differing_ops(&state, &more).len() + differing_ops(&more, &state).len()
+    };
+    assert_eq!(computed(200), computed(1));
 }

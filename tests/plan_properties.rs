@@ -212,6 +212,16 @@ proptest! {
     }
 
     #[test]
+    fn what_differs_is_planned_as_if_all_had_been_compared(edits in edits(30), host in hosts()) {
+        let states = states(&edits, &host);
+        let empty = State::default();
+        for (old, new) in std::iter::once(&empty).chain(&states).zip(&states) {
+            prop_assert_eq!(between(old, new), plan::diff(&topology::ops(old), &topology::ops(new)));
+            prop_assert_eq!(between(new, old), plan::diff(&topology::ops(new), &topology::ops(old)));
+        }
+    }
+
+    #[test]
     fn no_edit_leads_to_a_state_that_would_be_refused(edits in edits(40), host in hosts()) {
         for state in states(&edits, &host) {
             prop_assert_eq!(check::flaw(&state), None);

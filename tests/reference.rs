@@ -165,7 +165,11 @@ fn a_state_and_what_is_printed_of_it_fit_their_schemas() {
 fn printed(state: &State) {
     let schema = schema("output.schema.json");
     let ops = vpcctl::plan::topology::ops(state);
-    let mut inspection = serde_json::to_value(view::inspection(state, None, &ops, &Default::default())).unwrap();
+    let observed = Default::default();
+    let whole = view::inspection(state, None, view::Look::Whole(&ops, &observed));
+    let mut inspection = serde_json::to_value(whole).unwrap();
+    let presence = view::inspection(state, None, view::Look::Presence(&|_| true));
+    accepted(&schema, &serde_json::to_value(presence).unwrap());
     accepted(&schema, &serde_json::to_value(view::list(state)).unwrap());
     accepted(&schema, &inspection);
     inspection["vpcs"][0]["mtu"] = json!("1500");

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use crate::host::namespace;
 use crate::host::run;
-use crate::host::{Host, StepError, apps, files, look, pool, processes};
+use crate::host::{Host, StepError, apps, files, pool, processes, rules};
 use crate::model::flavour::Flavour;
 use crate::model::kernel_names::Netns;
 use crate::model::owner::Owner;
@@ -132,7 +132,7 @@ fn clean(leftovers: &[Leftover]) -> Result<(), StepError> {
     }
     let mut seen = Seen::default();
     let tables = leftovers.iter().filter_map(Leftover::table).collect();
-    seen.read_rules(&look::rules(&Place::Host, &tables)?);
+    seen.read_rules(&rules::rules(&Place::Host, &tables)?);
     let mut delete = Call::plain(Place::Host, Program::Nft, &["-f", "-"]);
     let unused = leftovers.iter().filter(|leftover| seen.is_unused(leftover));
     let line = |leftover| InputLine { text: format!("delete {leftover}"), object: Owner::Host };

@@ -11,7 +11,7 @@ use rustix::process::{Resource, geteuid, getrlimit};
 use serde::Deserialize;
 
 use super::modules::Modules;
-use super::{StepError, facts, look, namespace, privilege, run};
+use super::{StepError, facts, look, namespace, privilege, rules, run};
 use crate::doctor::facts::{Caller, Facts, Features, Fill, Firewall, Limits, Look, Networks, NftChain, StateFacts};
 use crate::doctor::features::{self, FEATURES};
 use crate::error::{Failure, Kind};
@@ -110,7 +110,7 @@ fn firewall(modules: &Modules, tools: &BTreeMap<Program, String>, allowed: bool)
     Firewall {
         rules: match may_ask(Program::IptablesSave) {
             true if empty => Look::Seen(Seen::default()),
-            true => looked(look::rules(&Place::Host, &[Table::Filter, Table::Nat].into()).map(|text| parsed(&text))),
+            true => looked(rules::rules(&Place::Host, &[Table::Filter, Table::Nat].into()).map(|text| parsed(&text))),
             false => Look::Unseen,
         },
         nft: match may_ask(Program::Nft) {

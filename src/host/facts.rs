@@ -8,7 +8,7 @@ use std::thread::Builder;
 use rustix::thread::UnshareFlags;
 
 use crate::error::{Failure, Kind};
-use crate::host::{StepError, look, namespace, pool, privilege, run};
+use crate::host::{StepError, look, namespace, pool, privilege, rules, run};
 use crate::model::cidr::Cidr;
 use crate::model::edit::is_nameserver;
 use crate::model::facts::{Barrier, FirewallFacts, HostFacts, HostLink, HostNetwork};
@@ -168,7 +168,7 @@ fn firewall() -> Result<FirewallFacts, Failure> {
         return Ok(read_nft(&look::dump(&call).map_err(cannot)?));
     }
     let mut seen = Seen::default();
-    seen.read_rules(&look::rules(&Place::Host, &[Table::Filter, Table::Nat].into()).map_err(cannot)?);
+    seen.read_rules(&rules::rules(&Place::Host, &[Table::Filter, Table::Nat].into()).map_err(cannot)?);
     let chains: BTreeSet<_> = seen.chains.into_keys().collect();
     Ok(FirewallFacts { tables: chains.iter().map(|(table, _)| table.clone()).collect(), chains })
 }

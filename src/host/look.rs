@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use crate::app::record::Apps;
 use crate::error::Kind;
+use crate::host::netlink::Netlink;
+use crate::host::rules::Shared;
 use crate::host::run::{self, Output};
 use crate::host::{StepError, files, namespace, pool};
 use crate::model::app::App;
@@ -15,10 +18,9 @@ use crate::model::owner::Owner;
 use crate::plan::batch::{Call, InputLine, Program};
 use crate::plan::launch::AppId;
 use crate::plan::line::Place;
-use crate::plan::observed::{IP_QUERIES, Observed, Questions, Seen, questions};
+use crate::plan::observed::{IP_QUERIES, Observed, Questions, Seen, netlink, questions};
 use crate::plan::op::{Object, Op};
 use crate::plan::resolver;
-use crate::plan::rule::Table;
 use crate::plan::sender_filter;
 
 /// How often a dump that the kernel says was interrupted is asked for again.
@@ -78,7 +80,8 @@ impl Look<'_> {
         asked.keys().filter_map(Place::netns).try_for_each(refuse_odd_file)?;
         let stale = asked.keys().filter_map(Place::netns).filter(|netns| namespace::is_stale(netns));
         let stale = stale.cloned().collect();
-        let look = |(place, questions)| Ok(observe_place(&place, &questions)?.map(|seen| (place, seen)));
+        let shared = Shared::default();
+        let look = |(place, questions)| Ok(observe_place(&place, &questions, &shared)?.map(|seen| (place, seen)));
         let places = pool::map(asked.into_iter().collect(), self.interrupted, look)?.into_iter().flatten().collect();
         Ok(Observed { places, stale, strangers: BTreeMap::new(), files, apps })
     }
@@ -90,7 +93,7 @@ fn alias(netns: &Netns) -> Result<Option<String>, StepError> {
     let call = Call::plain(place.clone(), Program::Ip, &["-j", "link", "show", "dev", "lo"]);
     let text = match namespace::within(&place, || dump(&call)) {
         Ok(text) => text?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StepError::of_place(&place, &error)),
     };
     let links: serde_json::Value = serde_json::from_str(&text).map_err(|error| unreadable(&call, &error))?;
@@ -136,15 +139,50 @@ fn besides_namespaces(ops: &[&Op], records: &Apps) -> (BTreeMap<PathBuf, String>
 }
 
 /// What one place has; nothing where the namespace is gone.
-fn observe_place(place: &Place, questions: &Questions) -> Result<Option<Seen>, StepError> {
-    match namespace::within(place, || look(place, questions)) {
+fn observe_place(place: &Place, questions: &Questions, shared: &Shared) -> Result<Option<Seen>, StepError> {
+    match namespace::within(place, || look(place, questions, shared)) {
         Ok(seen) => seen.map(Some),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(StepError::of_place(place, &error)),
     }
 }
 
-fn look(place: &Place, questions: &Questions) -> Result<Seen, StepError> {
+fn look(place: &Place, questions: &Questions, shared: &Shared) -> Result<Seen, StepError> {
+    let mut seen = match in_process(place, questions) {
+        Some(seen) => seen,
+        None => by_tools(place, questions)?,
+    };
+    for device in &questions.filters {
+        let call = Call::plain(place.clone(), Program::Tc, &sender_filter::show(device));
+        seen.filtered.extend(filters(&call)?.map(|first| (device.clone(), first)));
+    }
+    if questions.sets {
+        seen.read_sets(&dump(&Call::plain(place.clone(), Program::Ipset, &["save"]))?);
+    }
+    if questions.rules {
+        seen.read_rules(&shared.rules(place, &questions.tables)?);
+    }
+    seen.sysctls = settings(&questions.sysctls);
+    Ok(seen)
+}
+
+/// Links, addresses, routes and all else that `ip` and `bridge` show of a namespace, as far as it is of vpcctl's kinds. On the host,
+/// where anything may be, the tools know better.
+fn in_process(place: &Place, questions: &Questions) -> Option<Seen> {
+    if *place == Place::Host || !(questions.ip || questions.fdb) {
+        return None;
+    }
+    let mut kernel = Netlink::open(None).ok()?;
+    let requests = netlink::requests(questions.fdb);
+    let answers: io::Result<Vec<_>> = requests.iter().map(|request| kernel.dump(request)).collect();
+    let seen = Seen::of_messages(&answers.ok()?.concat());
+    if seen.is_none() {
+        tracing::debug!("{place} has what only the tools can say");
+    }
+    seen
+}
+
+fn by_tools(place: &Place, questions: &Questions) -> Result<Seen, StepError> {
     let mut seen = Seen::default();
     if questions.ip {
         let call = ip_call(place);
@@ -154,39 +192,7 @@ fn look(place: &Place, questions: &Questions) -> Result<Seen, StepError> {
         let call = Call::plain(place.clone(), Program::Bridge, &["-j", "fdb", "show"]);
         read(&call, |text| seen.read_fdb(text))?;
     }
-    for device in &questions.filters {
-        let call = Call::plain(place.clone(), Program::Tc, &sender_filter::show(device));
-        seen.filtered.extend(filters(&call)?.map(|first| (device.clone(), first)));
-    }
-    if questions.sets {
-        seen.read_sets(&dump(&Call::plain(place.clone(), Program::Ipset, &["save"]))?);
-    }
-    if questions.rules {
-        seen.read_rules(&rules(place, &questions.tables)?);
-    }
-    seen.sysctls = settings(&questions.sysctls);
     Ok(seen)
-}
-
-/// A place's rules as `iptables-save` prints them, at least those of `tables`; one of these that it can't read is an error, not
-/// an empty table. Somebody else's table that vpcctl has nothing in is no obstacle.
-pub fn rules(place: &Place, tables: &BTreeSet<Table>) -> Result<String, StepError> {
-    let all = readable_rules(&Call::plain(place.clone(), Program::IptablesSave, &[]));
-    let each = |table: &Table| Call::plain(place.clone(), Program::IptablesSave, &["-t", table.as_str()]);
-    all.or_else(|_| tables.iter().map(|table| readable_rules(&each(table))).collect())
-}
-
-fn readable_rules(call: &Call) -> Result<String, StepError> {
-    let unreadable = |error: StepError| StepError {
-        kind: Some(Kind::Host),
-        hint: Some("move what only nft can say into a table of another name than filter, nat, raw or security".into()),
-        ..error
-    };
-    let text = dump(call).map_err(unreadable)?;
-    match text.lines().find(|line| line.starts_with("# Table") && line.contains("incompatible")) {
-        Some(line) => Err(unreadable(StepError::of_call(call, line.trim_start_matches("# ")))),
-        None => Ok(text),
-    }
 }
 
 /// The call that answers [`IP_QUERIES`].

@@ -8,11 +8,13 @@ mod files;
 pub mod look;
 mod modules;
 pub mod namespace;
+mod netlink;
 pub mod patience;
 mod pool;
 pub mod privilege;
 pub mod probe;
 pub mod processes;
+mod rules;
 pub mod run;
 
 use std::sync::atomic::{AtomicBool, Ordering};

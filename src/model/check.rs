@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::model::edit::{MAX_NAMESERVERS, MAX_SUBNET_PREFIX, VPC_PREFIXES, is_nameserver};
 use crate::model::kernel_names;
-use crate::model::name::VpcName;
+use crate::model::name::{Name, VpcName};
 use crate::model::state::{Host, Peering, State, Subnet, Vpc};
 
 /// The smallest MTU of IPv4, in bytes: RFC 791.
@@ -21,24 +21,31 @@ fn vpc_flaw(name: &VpcName, vpc: &Vpc) -> Option<String> {
     if !VPC_PREFIXES.contains(&vpc.cidr.prefix()) {
         return Some(format!("VPC {name} can't have the CIDR {}", vpc.cidr));
     }
-    let subnets: Vec<_> = vpc.subnets.iter().collect();
-    for (index, (subnet_name, subnet)) in subnets.iter().enumerate() {
+    for (subnet_name, subnet) in &vpc.subnets {
         let path = format!("{name}/{subnet_name}");
         if !vpc.cidr.covers(subnet.cidr) || subnet.cidr.prefix() > MAX_SUBNET_PREFIX {
             return Some(format!("subnet {path} can't have the CIDR {}", subnet.cidr));
         }
-        if let Some((other, _)) = subnets[..index].iter().find(|(_, other)| other.cidr.overlaps(subnet.cidr)) {
-            return Some(format!("subnet {path} overlaps {name}/{other}"));
-        }
         if let Some(flaw) = instance_flaw(&path, subnet).or_else(|| app_flaw(&path, subnet)) {
             return Some(flaw);
         }
+    }
+    if let Some((one, other)) = overlap(vpc) {
+        return Some(format!("subnet {name}/{other} overlaps {name}/{one}"));
     }
     let nameservers = vpc.nat.as_ref().map(|nat| nat.nameservers.addresses()).unwrap_or_default();
     if nameservers.len() > MAX_NAMESERVERS || nameservers.iter().any(|server| !is_nameserver(*server)) {
         return Some(format!("VPC {name} can't have these name servers"));
     }
     (vpc.mtu < MIN_MTU).then(|| format!("VPC {name} can't have the MTU {}", vpc.mtu))
+}
+
+/// Two subnets that share addresses, if there are any: in the order of their addresses such are neighbours.
+fn overlap(vpc: &Vpc) -> Option<(&Name, &Name)> {
+    let mut subnets: Vec<_> = vpc.subnets.iter().map(|(name, subnet)| (subnet.cidr, name)).collect();
+    subnets.sort_unstable();
+    let pair = subnets.windows(2).find(|pair| pair[0].0.overlaps(pair[1].0))?;
+    Some((pair[0].1, pair[1].1))
 }
 
 /// Names of tables and chains reach tools and scripts: they are iptables' own.

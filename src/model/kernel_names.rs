@@ -170,7 +170,13 @@ pub fn link_mac(address: Ipv4Addr) -> String {
 
 /// The namespaces of a state.
 pub fn namespaces(state: &State) -> impl Iterator<Item = Netns> {
-    state.vpcs.iter().flat_map(|(vpc, content)| {
+    namespaces_of(state, None)
+}
+
+/// The same, or those of one VPC alone.
+pub fn namespaces_of(state: &State, only: Option<&VpcName>) -> impl Iterator<Item = Netns> {
+    let chosen = state.vpcs.iter().filter(move |(vpc, _)| only.is_none_or(|only| only == *vpc));
+    chosen.flat_map(|(vpc, content)| {
         let instances = content.subnets.iter().flat_map(move |(subnet, found)| {
             let further = found.instances.keys().map(move |name| instance(vpc, subnet, Some(name)));
             std::iter::once(instance(vpc, subnet, None)).chain(further)

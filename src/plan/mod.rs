@@ -16,6 +16,7 @@ pub mod probe;
 pub mod reconcile;
 pub mod resolver;
 pub mod rule;
+pub mod ruleset;
 pub mod script;
 pub mod sender_filter;
 pub mod stray;
@@ -26,8 +27,8 @@ pub mod topology;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::kernel_names::Netns;
-use crate::model::name::VpcName;
-use crate::model::state::State;
+use crate::model::name::{Name, VpcName};
+use crate::model::state::{State, Vpc};
 use crate::plan::line::Place;
 use crate::plan::op::{Object, Op};
 
@@ -98,20 +99,41 @@ pub fn diff(old: &[Op], new: &[Op]) -> Plan {
     Plan { clear, make, unmake }
 }
 
-/// The plan from one state to another: [`diff`] of their ops, computed for the VPCs that differ.
+/// The plan from one state to another: [`diff`] of their ops, computed for the VPCs that differ, and in these for the subnets
+/// that do.
 pub fn between(old: &State, new: &State) -> Plan {
-    diff(&affected_ops(old, new), &affected_ops(new, old))
+    diff(&differing_ops(old, new), &differing_ops(new, old))
 }
 
-/// The ops of `state` that may differ from those of `other`.
+/// The ops of `state` that may differ from those of `other`, and all else of the VPCs that they are of: what may have to be made
+/// anew where the kernel has not what it should.
 pub fn affected_ops(state: &State, other: &State) -> Vec<Op> {
+    ops_where(state, other, &|_, _| true)
+}
+
+/// The ops of `state` that may differ from those of `other`, but for those of subnets that both have: a subnet more costs the same
+/// whatever the number of its neighbours.
+pub fn differing_ops(state: &State, other: &State) -> Vec<Op> {
+    ops_where(state, other, &|vpc, subnet| subnet_differs((vpc, subnet), state, other))
+}
+
+fn ops_where(state: &State, other: &State, has: &dyn Fn(&VpcName, &Name) -> bool) -> Vec<Op> {
     let vpcs = state.vpcs.keys().filter(|name| differs(name, state, other));
     let moved = |name: &VpcName| differs(name, state, other);
     let peerings = state.peerings.iter().filter(|p| !other.peerings.contains(p) || moved(&p.a) || moved(&p.b));
     let mut ops = topology::host_ops(state);
-    ops.extend(vpcs.flat_map(|name| topology::vpc_ops(state, name)));
+    ops.extend(vpcs.flat_map(|name| topology::vpc_ops_where(state, name, &|subnet| has(name, subnet))));
     ops.extend(peerings.flat_map(|peering| topology::peering_ops(state, peering)));
     ops
+}
+
+fn subnet_differs((vpc, subnet): (&VpcName, &Name), one: &State, other: &State) -> bool {
+    let (Some(one), Some(other)) = (one.vpcs.get(vpc), other.vpcs.get(vpc)) else {
+        return true;
+    };
+    // What a subnet's objects are derived from besides itself.
+    let around = |vpc: &Vpc| (vpc.cidr, vpc.mtu, vpc.nat.clone());
+    around(one) != around(other) || one.subnets.get(subnet) != other.subnets.get(subnet)
 }
 
 fn differs(name: &VpcName, one: &State, other: &State) -> bool {

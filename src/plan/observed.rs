@@ -1,6 +1,7 @@
 //! What the kernel has, as the tools print it: parsers from text to data. Which calls to make is decided here too, from what
 //! there is to compare.
 
+pub mod netlink;
 mod read;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -32,8 +32,11 @@ impl Subject {
             Subject::Everything => topology::ops(state),
             Subject::Of(owners) => {
                 let vpcs: BTreeSet<&VpcName> = owners.iter().flat_map(Owner::vpcs).collect();
+                let of_vpcs = vpcs.iter().flat_map(|vpc| topology::vpc_ops(state, vpc));
+                let peerings = state.peerings.iter().filter(|p| vpcs.contains(&p.a) || vpcs.contains(&p.b));
+                let of_peerings = peerings.flat_map(|peering| topology::peering_ops(state, peering));
                 let is_included = |op: &Op| includes(owners, &vpcs, &op.owner);
-                topology::ops(state).into_iter().filter(is_included).collect()
+                topology::host_ops(state).into_iter().chain(of_vpcs).chain(of_peerings).filter(is_included).collect()
             }
         }
     }

@@ -64,6 +64,11 @@ pub fn host_ops(state: &State) -> Vec<Op> {
 
 /// A VPC's router, uplink, subnets and instances.
 pub fn vpc_ops(state: &State, name: &VpcName) -> Vec<Op> {
+    vpc_ops_where(state, name, &|_| true)
+}
+
+/// The same, with these subnets and their instances alone.
+pub fn vpc_ops_where(state: &State, name: &VpcName, has: &dyn Fn(&Name) -> bool) -> Vec<Op> {
     let Some(vpc) = state.vpcs.get(name) else {
         return Vec::new();
     };
@@ -77,10 +82,10 @@ pub fn vpc_ops(state: &State, name: &VpcName) -> Vec<Op> {
         objects.extend(uplink_objects(state, name, vpc, uplink));
     }
     let mut ops: Vec<Op> = objects.into_iter().map(|object| Op::new(&owner, object)).collect();
-    for (subnet_name, subnet) in &vpc.subnets {
+    for (subnet_name, subnet) in vpc.subnets.iter().filter(|(subnet, _)| has(subnet)) {
         ops.extend(subnet_ops(state, name, vpc, subnet_name, subnet));
     }
-    ops.extend(resolvers(name, vpc));
+    ops.extend(resolvers(name, vpc, has));
     ops
 }
 
@@ -201,12 +206,13 @@ fn app_objects(vpc: &VpcName, name: &Name, subnet: &Subnet, instance: Option<&Na
 }
 
 /// The name servers of the instances that reach them.
-fn resolvers(name: &VpcName, vpc: &Vpc) -> Vec<Op> {
+fn resolvers(name: &VpcName, vpc: &Vpc, has: &dyn Fn(&Name) -> bool) -> Vec<Op> {
     let Some(nat) = vpc.nat.as_ref().filter(|nat| !nat.nameservers.addresses().is_empty()) else {
         return Vec::new();
     };
+    let natted = vpc.natted().filter(|(subnet, _)| has(subnet));
     let instances =
-        vpc.natted().flat_map(|(subnet, found)| found.all_instances().map(move |(instance, ..)| (subnet, instance)));
+        natted.flat_map(|(subnet, found)| found.all_instances().map(move |(instance, ..)| (subnet, instance)));
     let resolver = |(subnet, instance): (&Name, Option<&Name>)| {
         let netns = names::instance(name, subnet, instance);
         let owner = Owner::instance(name, subnet, instance);

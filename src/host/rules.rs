@@ -1,0 +1,78 @@
+//! Reading a place's iptables rules: by `iptables-save`, once for all namespaces whose rules are the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::Kind;
+use crate::host::netlink::Netlink;
+use crate::host::{StepError, look, run};
+use crate::model::flavour::Flavour;
+use crate::plan::batch::{Call, Program};
+use crate::plan::line::Place;
+use crate::plan::rule::Table;
+use crate::plan::ruleset;
+
+/// What was read during one look, by the tables asked for and the rules' signature.
+#[derive(Debug)]
+pub struct Shared {
+    read: Mutex<BTreeMap<(BTreeSet<Table>, Vec<u8>), Arc<str>>>,
+    /// Rules of the other flavour are not among nf_tables' messages.
+    is_nft: bool,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Shared { read: Mutex::default(), is_nft: run::flavour() == Some(Flavour::Nft) }
+    }
+}
+
+impl Shared {
+    /// Like [`rules`]; where another namespace was found to have the same, without a tool.
+    pub fn rules(&self, place: &Place, tables: &BTreeSet<Table>) -> Result<Arc<str>, StepError> {
+        let Some(signature) = self.signature(place) else {
+            return rules(place, tables).map(Arc::from);
+        };
+        let key = (tables.clone(), signature);
+        if let Some(text) = self.read.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(Arc::clone(text));
+        }
+        let text: Arc<str> = rules(place, tables)?.into();
+        // What changed meanwhile may not be what the signature stands for.
+        if self.signature(place).as_ref() == Some(&key.1) {
+            self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&text));
+        }
+        Ok(text)
+    }
+
+    /// Of the rules in the namespace of the present thread.
+    fn signature(&self, place: &Place) -> Option<Vec<u8>> {
+        if *place == Place::Host || !self.is_nft {
+            return None;
+        }
+        let mut kernel = Netlink::open(Some(rustix::net::netlink::NETFILTER)).ok()?;
+        let lists: io::Result<Vec<_>> = ruleset::requests().iter().map(|request| kernel.dump(request)).collect();
+        ruleset::signature(&lists.ok()?.concat())
+    }
+}
+
+/// A place's rules as `iptables-save` prints them, at least those of `tables`; one of these that it can't read is an error, not
+/// an empty table. Somebody else's table that vpcctl has nothing in is no obstacle.
+pub fn rules(place: &Place, tables: &BTreeSet<Table>) -> Result<String, StepError> {
+    let all = readable(&Call::plain(place.clone(), Program::IptablesSave, &[]));
+    let each = |table: &Table| Call::plain(place.clone(), Program::IptablesSave, &["-t", table.as_str()]);
+    all.or_else(|_| tables.iter().map(|table| readable(&each(table))).collect())
+}
+
+fn readable(call: &Call) -> Result<String, StepError> {
+    let unreadable = |error: StepError| StepError {
+        kind: Some(Kind::Host),
+        hint: Some("move what only nft can say into a table of another name than filter, nat, raw or security".into()),
+        ..error
+    };
+    let text = look::dump(call).map_err(unreadable)?;
+    match text.lines().find(|line| line.starts_with("# Table") && line.contains("incompatible")) {
+        Some(line) => Err(unreadable(StepError::of_call(call, line.trim_start_matches("# ")))),
+        None => Ok(text),
+    }
+}

@@ -1,0 +1,165 @@
+//! What tells one namespace's rules from another's without a tool: the kernel's own messages about them, without what says
+//! nothing about what they do. Namespaces whose messages are the same have the same rules, and one `iptables-save` reads them
+//! for all.
+
+use std::convert::Infallible;
+
+use netlink_packet_core::{
+    NLA_HEADER_SIZE, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable, NlaBuffer, NlasIterator,
+};
+
+/// `NFNL_SUBSYS_NFTABLES` of `linux/netfilter/nfnetlink.h`, as the upper byte of a message's type.
+const NFTABLES: u16 = 10 << 8;
+
+/// The types of `linux/netfilter/nf_tables.h`: what asks for the lists of tables, chains and rules.
+const GET: [u16; 3] = [NFTABLES | 1, NFTABLES | 4, NFTABLES | 7];
+
+const NEW_TABLE: u16 = NFTABLES;
+const NEW_CHAIN: u16 = NFTABLES | 3;
+const NEW_RULE: u16 = NFTABLES | 6;
+
+/// `NFPROTO_IPV4`.
+const IPV4: u8 = 2;
+
+/// The length of `nfgenmsg`: family, version, and the number of the ruleset's generation.
+const HEADER: usize = 4;
+
+/// `NFTA_RULE_EXPRESSIONS`.
+const EXPRESSIONS: u16 = 4;
+
+/// `NFTA_EXPR_NAME` and `NFTA_EXPR_DATA`; an extension's name is an attribute of the same number.
+const NAME: u16 = 1;
+const DATA: u16 = 2;
+
+/// Stands for a counter, whatever it counted: no attribute begins with it.
+const COUNTER: u8 = 0xff;
+
+/// Expressions that say by themselves all that they do. A set's name says nothing of what is in it.
+const PLAIN_EXPRESSIONS: [&str; 6] = ["immediate", "cmp", "payload", "meta", "bitwise", "reject"];
+
+/// Extensions of iptables of which the same is true.
+const EXTENSIONS: [&str; 11] =
+    ["comment", "conntrack", "connmark", "mark", "tcp", "udp", "icmp", "multiport", "CONNMARK", "MARK", "REJECT"];
+
+/// Beyond this a list of rules isn't worth being kept to be compared.
+const MAX_SIGNATURE: usize = 64 * 1024;
+
+/// A message of nf_tables, as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawMessage {
+    /// Its type.
+    pub kind: u16,
+    /// All behind the header of netlink.
+    pub bytes: Vec<u8>,
+}
+
+impl NetlinkSerializable for RawMessage {
+    fn message_type(&self) -> u16 {
+        self.kind
+    }
+
+    fn buffer_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        buffer.copy_from_slice(&self.bytes);
+    }
+}
+
+impl NetlinkDeserializable for RawMessage {
+    type Error = Infallible;
+
+    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Infallible> {
+        Ok(RawMessage { kind: header.message_type, bytes: payload.to_vec() })
+    }
+}
+
+/// What the kernel is asked for: IPv4's tables, chains and rules.
+pub fn requests() -> [RawMessage; 3] {
+    GET.map(|kind| RawMessage { kind, bytes: vec![IPV4, 0, 0, 0] })
+}
+
+/// What these rules are and do, in bytes that are the same for the same rules; nothing where they say something that only a tool
+/// can tell, or changed while they were read.
+pub fn signature(messages: &[RawMessage]) -> Option<Vec<u8>> {
+    let mut signature = Vec::new();
+    let mut generation = None;
+    for message in messages {
+        let header = message.bytes.get(..HEADER)?;
+        if *generation.get_or_insert(header) != header {
+            return None;
+        }
+        signature.extend(message.kind.to_ne_bytes());
+        sign(message.kind, message.bytes.get(HEADER..)?, &mut signature)?;
+        if signature.len() > MAX_SIGNATURE {
+            return None;
+        }
+    }
+    Some(signature)
+}
+
+/// Adds a message's attributes, without numbers that the kernel gives out, and without counters.
+fn sign(kind: u16, attributes: &[u8], signature: &mut Vec<u8>) -> Option<()> {
+    let is_idle: fn(u16) -> bool = match kind {
+        // USE, HANDLE, PAD.
+        NEW_TABLE => |attribute| matches!(attribute, 3 | 4 | 5),
+        // HANDLE, USE, COUNTERS, PAD.
+        NEW_CHAIN => |attribute| matches!(attribute, 2 | 6 | 8 | 9),
+        // HANDLE, POSITION, PAD.
+        NEW_RULE => |attribute| matches!(attribute, 3 | 6 | 8),
+        _ => return None,
+    };
+    for attribute in NlasIterator::new(attributes) {
+        let attribute = attribute.ok()?;
+        match attribute.kind() {
+            EXPRESSIONS if kind == NEW_RULE => sign_expressions(value(attribute)?, signature)?,
+            idle if is_idle(idle) => {}
+            _ => put(attribute, signature)?,
+        }
+    }
+    Some(())
+}
+
+fn sign_expressions(list: &[u8], signature: &mut Vec<u8>) -> Option<()> {
+    for expression in NlasIterator::new(list) {
+        let expression = expression.ok()?;
+        let of_expression = value(expression)?;
+        match text(first(of_expression, NAME)?)? {
+            "counter" => signature.push(COUNTER),
+            name if speaks_for_itself(name, first(of_expression, DATA)) => put(expression, signature)?,
+            _ => return None,
+        }
+    }
+    Some(())
+}
+
+fn speaks_for_itself(expression: &str, data: Option<&[u8]>) -> bool {
+    let extension = || text(first(data?, NAME)?);
+    match expression {
+        "match" | "target" => extension().is_some_and(|name| EXTENSIONS.contains(&name)),
+        _ => PLAIN_EXPRESSIONS.contains(&expression),
+    }
+}
+
+/// Kind, length and value.
+fn put(attribute: NlaBuffer<&[u8]>, signature: &mut Vec<u8>) -> Option<()> {
+    signature.extend(attribute.kind().to_ne_bytes());
+    signature.extend(attribute.length().to_ne_bytes());
+    signature.extend(value(attribute)?);
+    Some(())
+}
+
+/// The value of the first attribute of this kind.
+fn first(list: &[u8], kind: u16) -> Option<&[u8]> {
+    NlasIterator::new(list).filter_map(Result::ok).find(|attribute| attribute.kind() == kind).and_then(value)
+}
+
+fn value(attribute: NlaBuffer<&[u8]>) -> Option<&[u8]> {
+    let length = attribute.length().into();
+    attribute.into_inner().get(NLA_HEADER_SIZE..length)
+}
+
+fn text(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value.strip_suffix(&[0])?).ok()
+}
