@@ -76,4 +76,3 @@ fn readable(call: &Call) -> Result<String, StepError> {
         None => Ok(text),
     }
 }
-

@@ -37,9 +37,8 @@ const COUNTER: u8 = 0xff;
 const PLAIN_EXPRESSIONS: [&str; 6] = ["immediate", "cmp", "payload", "meta", "bitwise", "reject"];
 
 /// Extensions of iptables of which the same is true.
-const EXTENSIONS: [&str; 11] = [
-    "comment", "conntrack", "connmark", "mark", "tcp", "udp", "icmp", "multiport", "CONNMARK", "MARK", "REJECT",
-];
+const EXTENSIONS: [&str; 11] =
+    ["comment", "conntrack", "connmark", "mark", "tcp", "udp", "icmp", "multiport", "CONNMARK", "MARK", "REJECT"];
 
 /// Beyond this a list of rules isn't worth being kept to be compared.
 const MAX_SIGNATURE: usize = 64 * 1024;

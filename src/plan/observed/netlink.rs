@@ -199,8 +199,7 @@ fn rule(message: &RuleMessage) -> Option<SeenRule> {
         && header.action == RuleAction::ToTable
         && !header.flags.contains(RuleFlags::Invert);
     let rest = BTreeMap::from([("src".to_owned(), "all".into())]);
-    let mut seen =
-        SeenRule { priority: 0, iif: String::new(), table: table_name(header.table.into()), rest };
+    let mut seen = SeenRule { priority: 0, iif: String::new(), table: table_name(header.table.into()), rest };
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Priority(priority) => seen.priority = *priority,
@@ -234,7 +233,8 @@ fn destination(message: &NeighbourMessage) -> Option<&NeighbourAddress> {
 
 /// Device and MAC of a bridge's static entry.
 fn forwarding_entry(message: &NeighbourMessage, names: &Names) -> Option<Option<(String, String)>> {
-    let is_of_bridge = message.attributes.iter().any(|attribute| matches!(attribute, NeighbourAttribute::Controller(_)));
+    let is_of_bridge =
+        message.attributes.iter().any(|attribute| matches!(attribute, NeighbourAttribute::Controller(_)));
     let is_static = has_state(message, NUD_NOARP) && !has_state(message, NUD_PERMANENT);
     if !is_of_bridge || !is_static {
         return Some(None);
