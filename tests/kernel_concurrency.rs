@@ -21,7 +21,7 @@ fn with_tools_that_can_hang() -> Sandbox {
     sandbox.ok(&format!(
         "mkdir -p /run/real /run/hang/sbin && mount --bind /usr/sbin /run/real && mkfifo /run/hang/fifo
          cd /run/hang/sbin && for f in /run/real/*; do ln -s $f .; done
-         for tool in ip ipset iptables-restore; do rm -f $tool && cp {script} $tool && chmod 755 $tool; done
+         for tool in ip ipset iptables-restore iptables-save; do rm -f $tool && cp {script} $tool && chmod 755 $tool; done
          mount --bind /run/hang/sbin /usr/sbin"
     ));
     sandbox
@@ -132,17 +132,18 @@ fn a_tool_that_ends_in_time_is_not_ended() {
 fn a_variable_spares_nobody_who_runs_in_what_goes() {
     let mut sandbox = with_tools_that_can_hang();
     sandbox.add_vpc1();
-    sandbox.ok("vpcctl add-instance vpc1/public/web2");
-    let (reader, tool) = start_hanging_in(&mut sandbox, "vpc1-public-web2", "ip", "inspect vpc1");
+    // A chain that no other instance has: its rules are read by a tool of their own.
+    sandbox.ok("vpcctl add-instance vpc1/public/web2 && ip netns exec vpc1-public-web2 iptables -N own");
+    let (reader, tool) = start_hanging_in(&mut sandbox, "vpc1-public-web2", "iptables-save", "inspect vpc1");
     let sleeper = sandbox.start("host", "sleeper", "sleep 1000");
     let mut residents = Vec::new();
     for starter in [reader, sleeper] {
         let start = sandbox.ok(&format!("sed 's/.*) //' /proc/{starter}/stat | cut -d' ' -f20"));
         let name = format!("resident{starter}");
-        let line = format!("env VPCCTL_TOOL='ip {starter} {}' setsid sleep 2000", start.trim());
+        let line = format!("env VPCCTL_TOOL='iptables-save {starter} {}' setsid sleep 2000", start.trim());
         sandbox.start("vpc1-public-web2", &name, &line);
         residents.push(sandbox.wait_for(&format!(
-            "for p in $(pgrep -x sleep); do grep -qz '^VPCCTL_TOOL=ip {starter} ' /proc/$p/environ && echo $p && exit; done; false"
+            "for p in $(pgrep -x sleep); do grep -qz '^VPCCTL_TOOL=iptables-save {starter} ' /proc/$p/environ && echo $p && exit; done; false"
         )));
     }
     let output = sandbox.says("vpcctl delete-instance vpc1/public/web2", &["ended what ran there"]);

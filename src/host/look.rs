@@ -1,10 +1,11 @@
 //! Looking at the kernel: only what there is to compare, with as few calls as possible.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::thread;
 
 use crate::app::record::Apps;
 use crate::error::Kind;
@@ -80,10 +81,39 @@ impl Look<'_> {
         asked.keys().filter_map(Place::netns).try_for_each(refuse_odd_file)?;
         let stale = asked.keys().filter_map(Place::netns).filter(|netns| namespace::is_stale(netns));
         let stale = stale.cloned().collect();
-        let shared = Shared::default();
-        let look = |(place, questions)| Ok(observe_place(&place, &questions, &shared)?.map(|seen| (place, seen)));
-        let places = pool::map(asked.into_iter().collect(), self.interrupted, look)?.into_iter().flatten().collect();
+        let places = self.tour(asked)?;
         Ok(Observed { places, stale, strangers: BTreeMap::new(), files, apps })
+    }
+}
+
+impl Look<'_> {
+    /// Threads go from place to place, and look. A thread for each place would cost more than the look.
+    fn tour(&self, asked: BTreeMap<Place, Questions>) -> Result<BTreeMap<Place, Seen>, StepError> {
+        let failed = |error: io::Error| StepError::of_place(&Place::Host, &error);
+        let home = namespace::of_this_thread().map_err(failed)?;
+        let shared = Shared::default();
+        let visit = |(place, questions): (Place, Questions)| {
+            let seen = match enter(&place, &home) {
+                Ok(()) => Some(look(&place, &questions, &shared)?),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(StepError::of_place(&place, &error)),
+            };
+            Ok(seen.map(|seen| (place, seen)))
+        };
+        let tour = || pool::map(asked.into_iter().collect(), self.interrupted, visit);
+        let seen = thread::scope(|scope| {
+            let guide = thread::Builder::new().spawn_scoped(scope, tour).map_err(failed)?;
+            guide.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        Ok(seen?.into_iter().flatten().collect())
+    }
+}
+
+/// Moves this thread into the place.
+fn enter(place: &Place, home: &File) -> io::Result<()> {
+    match place {
+        Place::Host => namespace::enter(home),
+        Place::Netns(netns) => namespace::enter(&namespace::open(netns)?),
     }
 }
 
@@ -138,15 +168,7 @@ fn besides_namespaces(ops: &[&Op], records: &Apps) -> (BTreeMap<PathBuf, String>
     (found, apps)
 }
 
-/// What one place has; nothing where the namespace is gone.
-fn observe_place(place: &Place, questions: &Questions, shared: &Shared) -> Result<Option<Seen>, StepError> {
-    match namespace::within(place, || look(place, questions, shared)) {
-        Ok(seen) => seen.map(Some),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(StepError::of_place(place, &error)),
-    }
-}
-
+/// What this thread's namespace has, which is the place's.
 fn look(place: &Place, questions: &Questions, shared: &Shared) -> Result<Seen, StepError> {
     let mut seen = match in_process(place, questions) {
         Some(seen) => seen,
@@ -173,7 +195,7 @@ fn in_process(place: &Place, questions: &Questions) -> Option<Seen> {
         return None;
     }
     let mut kernel = Netlink::open(None).ok()?;
-    let requests = netlink::requests(questions.fdb);
+    let requests = netlink::requests(questions);
     let answers: io::Result<Vec<_>> = requests.iter().map(|request| kernel.dump(request)).collect();
     let seen = Seen::of_messages(&answers.ok()?.concat());
     if seen.is_none() {

@@ -103,6 +103,16 @@ pub fn unshare(flags: UnshareFlags) -> io::Result<()> {
     Ok(rustix::thread::unshare(flags)?)
 }
 
+/// The namespace of this thread.
+pub fn of_this_thread() -> io::Result<File> {
+    File::open("/proc/thread-self/ns/net")
+}
+
+/// Moves this thread into a namespace, for good: for threads that go from one to the next, and never for the process's first.
+pub fn enter(namespace: &File) -> io::Result<()> {
+    Ok(move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?)
+}
+
 /// Runs `work` in a place. What it starts lives there too.
 pub fn within<T: Send>(place: &Place, work: impl FnOnce() -> T + Send) -> io::Result<T> {
     let Place::Netns(netns) = place else {
@@ -111,7 +121,7 @@ pub fn within<T: Send>(place: &Place, work: impl FnOnce() -> T + Send) -> io::Re
     let file = open(netns)?;
     std::thread::scope(|scope| {
         let enter = move || -> io::Result<T> {
-            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+            enter(&file)?;
             Ok(work())
         };
         let thread = std::thread::Builder::new().spawn_scoped(scope, enter)?;

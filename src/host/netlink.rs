@@ -13,8 +13,8 @@ use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, So
 /// How often a list is asked for that the kernel changed meanwhile.
 const ATTEMPTS: usize = 8;
 
-/// More than the kernel puts into one answer: 32 KiB.
-const ANSWER: usize = 64 * 1024;
+/// The kernel fills its answers up to the size of what they are received in: so much is all of a small namespace's list.
+const ANSWER: usize = 16 * 1024;
 
 /// A socket to the kernel, in the namespace of the thread that opened it.
 pub struct Netlink {

@@ -171,8 +171,10 @@ pub struct SeenChainRule {
 /// What has to be asked to compare ops with a place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Questions {
-    /// Links, addresses, routes, neighbours.
+    /// Links, addresses, routes.
     pub ip: bool,
+    /// Neighbours and routing rules: of routers and the host.
+    pub routing: bool,
     /// The bridge's forwarding entries.
     pub fdb: bool,
     /// The devices that may have the filter of senders.
@@ -190,12 +192,13 @@ pub struct Questions {
 impl Questions {
     /// All that can be asked, but for settings.
     pub fn whole() -> Self {
-        Questions { ip: true, fdb: true, sets: true, rules: true, ..Questions::default() }
+        Questions { ip: true, routing: true, fdb: true, sets: true, rules: true, ..Questions::default() }
     }
 
     /// Asks what `other` asks, too.
     pub fn add(&mut self, other: Questions) {
         self.ip |= other.ip;
+        self.routing |= other.routing;
         self.fdb |= other.fdb;
         self.filters.extend(other.filters);
         self.sets |= other.sets;
@@ -230,6 +233,7 @@ pub fn questions<'a>(ops: impl IntoIterator<Item = &'a Op>) -> BTreeMap<Place, Q
             }
             Object::Leftover(_) => questions.rules = true,
             Object::Fdb { .. } => questions.fdb = true,
+            Object::Neighbour { .. } | Object::HostRule(_) => (questions.ip, questions.routing) = (true, true),
             Object::SenderFilter { device, .. } => drop(questions.filters.insert(device.to_string())),
             _ => questions.ip = true,
         }

@@ -11,10 +11,9 @@ use netlink_packet_core::{
 /// `NFNL_SUBSYS_NFTABLES` of `linux/netfilter/nfnetlink.h`, as the upper byte of a message's type.
 const NFTABLES: u16 = 10 << 8;
 
-/// The types of `linux/netfilter/nf_tables.h`: what asks for the lists of tables, chains and rules.
-const GET: [u16; 3] = [NFTABLES | 1, NFTABLES | 4, NFTABLES | 7];
+/// The types of `linux/netfilter/nf_tables.h`: what asks for the lists of chains and rules, which name their tables.
+const GET: [u16; 2] = [NFTABLES | 4, NFTABLES | 7];
 
-const NEW_TABLE: u16 = NFTABLES;
 const NEW_CHAIN: u16 = NFTABLES | 3;
 const NEW_RULE: u16 = NFTABLES | 6;
 
@@ -75,8 +74,8 @@ impl NetlinkDeserializable for RawMessage {
     }
 }
 
-/// What the kernel is asked for: IPv4's tables, chains and rules.
-pub fn requests() -> [RawMessage; 3] {
+/// What the kernel is asked for: IPv4's chains and rules.
+pub fn requests() -> [RawMessage; 2] {
     GET.map(|kind| RawMessage { kind, bytes: vec![IPV4, 0, 0, 0] })
 }
 
@@ -102,8 +101,6 @@ pub fn signature(messages: &[RawMessage]) -> Option<Vec<u8>> {
 /// Adds a message's attributes, without numbers that the kernel gives out, and without counters.
 fn sign(kind: u16, attributes: &[u8], signature: &mut Vec<u8>) -> Option<()> {
     let is_idle: fn(u16) -> bool = match kind {
-        // USE, HANDLE, PAD.
-        NEW_TABLE => |attribute| matches!(attribute, 3 | 4 | 5),
         // HANDLE, USE, COUNTERS, PAD.
         NEW_CHAIN => |attribute| matches!(attribute, 2 | 6 | 8 | 9),
         // HANDLE, POSITION, PAD.

@@ -14,10 +14,10 @@ use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, Rou
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use netlink_packet_route::{AddressFamily, route};
 
-use super::{Seen, SeenLink, SeenRoute, SeenRule};
+use super::{Questions, Seen, SeenLink, SeenRoute, SeenRule};
 
-/// What the kernel is asked for, in no matter in what order; with the bridge's forwarding entries if asked to.
-pub fn requests(fdb: bool) -> Vec<Message> {
+/// What the kernel is asked for, no matter in what order.
+pub fn requests(questions: &Questions) -> Vec<Message> {
     let mut links = LinkMessage::default();
     links.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
     let mut addresses = AddressMessage::default();
@@ -31,14 +31,10 @@ pub fn requests(fdb: bool) -> Vec<Message> {
     };
     let mut rules = RuleMessage::default();
     rules.header.family = AddressFamily::Inet;
-    let always = [
-        Message::GetLink(links),
-        Message::GetAddress(addresses),
-        Message::GetRoute(routes),
-        neighbours(AddressFamily::Inet),
-        Message::GetRule(rules),
-    ];
-    always.into_iter().chain(fdb.then(|| neighbours(AddressFamily::Bridge))).collect()
+    let always = [Message::GetLink(links), Message::GetAddress(addresses), Message::GetRoute(routes)];
+    let of_router = [neighbours(AddressFamily::Inet), Message::GetRule(rules)];
+    let of_router = of_router.into_iter().filter(|_| questions.routing);
+    always.into_iter().chain(of_router).chain(questions.fdb.then(|| neighbours(AddressFamily::Bridge))).collect()
 }
 
 impl Seen {
