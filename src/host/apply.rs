@@ -1,13 +1,11 @@
 //! Runs a plan's steps: those of different places side by side, since they don't depend on each other.
 
-use std::collections::VecDeque;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
-use crate::host::namespace;
+use crate::host::namespace::Tour;
 use crate::host::run;
+use crate::host::settings::Settings;
 use crate::host::{Host, StepError, apps, files, pool, processes, rules};
 use crate::model::flavour::Flavour;
 use crate::model::kernel_names::Netns;
@@ -20,8 +18,8 @@ impl Host<'_> {
     /// Runs the steps of one part of a plan; stops at the first that fails.
     pub fn apply(&self, steps: &Steps) -> Result<(), StepError> {
         self.in_order(&steps.first)?;
-        self.side_by_side(&steps.places, After::Stop)?;
-        self.side_by_side(&steps.apps.iter().map(std::slice::from_ref).collect::<Vec<_>>(), After::GoOn)?;
+        self.side_by_side(&steps.places)?;
+        self.start_all(&steps.apps)?;
         self.in_order(&steps.last)
     }
 
@@ -29,33 +27,42 @@ impl Host<'_> {
         steps.iter().try_for_each(|step| self.step(step))
     }
 
-    /// Workers take place after place until all are done; the first failure.
-    fn side_by_side<S: AsRef<[Step]> + Sync>(&self, places: &[S], after: After) -> Result<(), StepError> {
-        let queue: Mutex<VecDeque<&S>> = Mutex::new(places.iter().collect());
-        let failed: Mutex<Option<StepError>> = Mutex::new(None);
-        let take = || lock(&queue).pop_front();
-        let work = || {
-            while let Some(steps) = take() {
-                if let Err(error) = self.in_order(steps.as_ref()) {
-                    if after == After::Stop {
-                        lock(&queue).clear();
-                    }
-                    lock(&failed).get_or_insert(error);
-                }
+    /// Threads go from place to place until all are done.
+    fn side_by_side(&self, places: &[Vec<Step>]) -> Result<(), StepError> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        let visit = |tour: &Tour, steps: &Vec<Step>| {
+            let place = steps.first().map_or(&Place::Host, Step::place);
+            if self.is_interrupted() {
+                return Err(StepError::interrupted());
             }
+            tour.go(place).map_err(|error| StepError::of_place(place, &error))?;
+            self.in_order(steps)
         };
-        pool::run(pool::size(places.len()), &work);
-        lock(&failed).take().map_or(Ok(()), Err)
+        let places = places.iter().collect();
+        let done = Tour::take(|tour| pool::map(places, self.interrupted, |steps| visit(tour, steps)));
+        done.map_err(|error| StepError::of_place(&Place::Host, &error))?.map(|_| ())
     }
 
+    /// Each app's start may fail by itself: the others go on. The first failure.
+    fn start_all(&self, apps: &[Step]) -> Result<(), StepError> {
+        let tried = pool::map(apps.iter().collect(), &AtomicBool::new(false), |step| Ok(self.step(step)))?;
+        tried.into_iter().collect()
+    }
+
+    /// Runs a step where this thread is, which is the step's place.
     fn step(&self, step: &Step) -> Result<(), StepError> {
         if self.is_interrupted() {
             return Err(StepError::interrupted());
         }
         (self.before)(step);
         match step {
-            Step::Run(call) => within(&call.place, || run::check(call).map(|_| ())),
-            Step::Write(place, writes) => within(place, || writes.iter().try_for_each(|write| set(place, write))),
+            Step::Run(call) => run::check(call).map(|_| ()),
+            Step::Write(place, writes) => {
+                let mut settings = Settings::default();
+                writes.iter().try_for_each(|write| set(&mut settings, place, write))
+            }
             Step::Files(configs) => configs.iter().try_for_each(files::make_so),
             Step::Start(launch) => apps::start(launch, self.store, self.interrupted),
             Step::Stop(ids) => apps::stop(ids, self.store),
@@ -77,47 +84,21 @@ impl Host<'_> {
     }
 }
 
-/// What happens after a failure to what has not begun yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum After {
-    /// It depends on what failed.
-    Stop,
-    /// It doesn't.
-    GoOn,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// Runs `work` in the place; a namespace that is gone is an error that names it.
-fn within(place: &Place, work: impl FnOnce() -> Result<(), StepError> + Send) -> Result<(), StepError> {
-    namespace::within(place, work).unwrap_or_else(|error| Err(StepError::of_place(place, &error)))
-}
-
-fn set(place: &Place, write: &Write) -> Result<(), StepError> {
+fn set(settings: &mut Settings, place: &Place, write: &Write) -> Result<(), StepError> {
     let Setting { key, value, optional, unless } = &write.setting;
-    if unless.is_some_and(|other| setting_is(other, "1")) {
+    if unless.is_some_and(|other| settings.is(other, "1")) {
         return Ok(());
     }
-    match fs::write(setting_path(key), value) {
+    match settings.write(key, value) {
         Err(error) if *optional && error.kind() == io::ErrorKind::NotFound => Ok(()),
         // In a container /proc/sys may be read-only: what has the right value already is right.
-        Err(_) if setting_is(key, value) => Ok(()),
+        Err(_) if settings.is(key, value) => Ok(()),
         Err(error) => {
             let line = crate::plan::script::write_line(place, write);
             Err(StepError::new(write.object.describe(), line, error.to_string()))
         }
         Ok(()) => Ok(()),
     }
-}
-
-fn setting_path(key: &str) -> PathBuf {
-    Path::new("/proc/sys").join(key)
-}
-
-fn setting_is(key: &str, value: &str) -> bool {
-    fs::read_to_string(setting_path(key)).is_ok_and(|found| found.trim() == value)
 }
 
 /// Deletes tables and built-in chains that came with vpcctl's first rules, if by now there is nothing in them. Where `nft` is

@@ -1,17 +1,17 @@
 //! Looking at the kernel: only what there is to compare, with as few calls as possible.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::thread;
 
 use crate::app::record::Apps;
 use crate::error::Kind;
+use crate::host::namespace::Tour;
 use crate::host::netlink::Netlink;
 use crate::host::rules::Shared;
 use crate::host::run::{self, Output};
+use crate::host::settings::Settings;
 use crate::host::{StepError, files, namespace, pool};
 use crate::model::app::App;
 use crate::model::kernel_names::Netns;
@@ -87,33 +87,21 @@ impl Look<'_> {
 }
 
 impl Look<'_> {
-    /// Threads go from place to place, and look. A thread for each place would cost more than the look.
+    /// Threads go from place to place, and look.
     fn tour(&self, asked: BTreeMap<Place, Questions>) -> Result<BTreeMap<Place, Seen>, StepError> {
-        let failed = |error: io::Error| StepError::of_place(&Place::Host, &error);
-        let home = namespace::of_this_thread().map_err(failed)?;
         let shared = Shared::default();
-        let visit = |(place, questions): (Place, Questions)| {
-            let seen = match enter(&place, &home) {
+        let visit = |tour: &Tour, (place, questions): (Place, Questions)| {
+            let seen = match tour.go(&place) {
                 Ok(()) => Some(look(&place, &questions, &shared)?),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) => return Err(StepError::of_place(&place, &error)),
             };
             Ok(seen.map(|seen| (place, seen)))
         };
-        let tour = || pool::map(asked.into_iter().collect(), self.interrupted, visit);
-        let seen = thread::scope(|scope| {
-            let guide = thread::Builder::new().spawn_scoped(scope, tour).map_err(failed)?;
-            guide.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
-        Ok(seen?.into_iter().flatten().collect())
-    }
-}
-
-/// Moves this thread into the place.
-fn enter(place: &Place, home: &File) -> io::Result<()> {
-    match place {
-        Place::Host => namespace::enter(home),
-        Place::Netns(netns) => namespace::enter(&namespace::open(netns)?),
+        let asked = asked.into_iter().collect();
+        let seen = Tour::take(|tour| pool::map(asked, self.interrupted, |item| visit(tour, item)));
+        let seen = seen.map_err(|error| StepError::of_place(&Place::Host, &error))??;
+        Ok(seen.into_iter().flatten().collect())
     }
 }
 
@@ -258,6 +246,6 @@ fn read(call: &Call, parse: impl FnOnce(&str) -> Result<(), serde_json::Error>) 
 }
 
 fn settings(keys: &BTreeSet<String>) -> BTreeMap<String, String> {
-    let read = |key: &String| fs::read_to_string(Path::new("/proc/sys").join(key)).ok();
-    keys.iter().filter_map(|key| Some((key.clone(), read(key)?.trim().to_owned()))).collect()
+    let mut settings = Settings::default();
+    keys.iter().filter_map(|key| Some((key.clone(), settings.read(key).ok()?))).collect()
 }

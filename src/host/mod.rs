@@ -16,6 +16,7 @@ pub mod probe;
 pub mod processes;
 mod rules;
 pub mod run;
+mod settings;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

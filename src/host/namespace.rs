@@ -103,13 +103,31 @@ pub fn unshare(flags: UnshareFlags) -> io::Result<()> {
     Ok(rustix::thread::unshare(flags)?)
 }
 
-/// The namespace of this thread.
-pub fn of_this_thread() -> io::Result<File> {
-    File::open("/proc/thread-self/ns/net")
+/// A way for threads to go from place to place: a thread for each place would cost more than most of what is done there.
+pub struct Tour {
+    home: File,
 }
 
-/// Moves this thread into a namespace, for good: for threads that go from one to the next, and never for the process's first.
-pub fn enter(namespace: &File) -> io::Result<()> {
+impl Tour {
+    /// Runs `work` in a thread of its own, and in those that it starts: this one stays where it is.
+    pub fn take<T: Send>(work: impl FnOnce(&Tour) -> T + Send) -> io::Result<T> {
+        let tour = Tour { home: File::open("/proc/thread-self/ns/net")? };
+        std::thread::scope(|scope| {
+            let guide = std::thread::Builder::new().spawn_scoped(scope, || work(&tour))?;
+            Ok(guide.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
+    }
+
+    /// Moves this thread into the place, for good or until it goes on. What it starts lives there too.
+    pub fn go(&self, place: &Place) -> io::Result<()> {
+        match place {
+            Place::Host => enter(&self.home),
+            Place::Netns(netns) => enter(&open(netns)?),
+        }
+    }
+}
+
+fn enter(namespace: &File) -> io::Result<()> {
     Ok(move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?)
 }
 

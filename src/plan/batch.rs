@@ -127,6 +127,16 @@ pub enum Step {
     Clean(Vec<Leftover>),
 }
 
+impl Step {
+    /// Where it happens.
+    pub fn place(&self) -> &Place {
+        match self {
+            Step::Run(Call { place, .. }) | Step::Write(place, _) => place,
+            _ => &Place::Host,
+        }
+    }
+}
+
 /// The steps of a plan: one after the other, but for the places, which don't depend on each other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Steps {

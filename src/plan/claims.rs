@@ -124,15 +124,19 @@ pub fn other_uplinks<'a>(state: &State, seen: &'a Seen) -> impl Iterator<Item = 
     uplinks.map(|(name, _)| name.as_str()).filter(move |name| !own.contains(*name))
 }
 
-/// What a plan unmakes and can be told from somebody else's by its mark.
+/// What a plan unmakes and can be told from somebody else's by its mark. What goes with a namespace is whose that is.
 pub fn doomed(plan: &Plan) -> Vec<Op> {
+    let unmade = || plan.clear.iter().chain(&plan.unmake);
+    let removed = Removed::of(unmade());
     let marked = |op: &&Op| match &op.object {
-        Object::Namespace(_) | Object::Cable { .. } | Object::Bridge { .. } => true,
+        Object::Namespace(_) => true,
+        Object::Cable { ends, .. } => ends.iter().any(|end| removed.keeps(&end.place)),
+        Object::Bridge { .. } => removed.keeps(&op.place()),
         // With the last rules goes what another vpcctl may stand on: its uplinks are looked for.
         Object::Chain { place, .. } => place == &Place::Host,
         _ => false,
     };
-    plan.clear.iter().chain(&plan.unmake).filter(marked).cloned().collect()
+    unmade().filter(marked).cloned().collect()
 }
 
 /// Refuses to make what is there already, whoever made it: another vpcctl with a state of its own, or somebody else.

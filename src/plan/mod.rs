@@ -155,6 +155,11 @@ pub struct Removed {
 impl Removed {
     /// The namespaces, links and sets among `ops`.
     pub fn new(ops: &[Op]) -> Self {
+        Removed::of(ops)
+    }
+
+    /// The same, of ops wherever they are.
+    pub fn of<'a>(ops: impl IntoIterator<Item = &'a Op>) -> Self {
         let mut removed = Removed::default();
         for op in ops {
             match &op.object {
