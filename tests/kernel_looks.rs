@@ -132,6 +132,8 @@ fn namespaces_of_others_are_looked_at_side_by_side() {
 fn a_look_starts_as_many_tools_for_many_instances_as_for_few() {
     let mut sandbox = Sandbox::new();
     sandbox.install_shims();
+    // What it leads to tells the flavour of iptables.
+    sandbox.ok("ln -sf /run/real/iptables-restore /run/shim/sbin/iptables-restore");
     sandbox.add_vpc1();
     let counts = |sandbox: &mut Sandbox, command: &str| {
         sandbox.fault(Fault::None);
