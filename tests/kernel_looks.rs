@@ -132,6 +132,8 @@ fn namespaces_of_others_are_looked_at_side_by_side() {
 fn a_look_starts_as_many_tools_for_many_instances_as_for_few() {
     let mut sandbox = Sandbox::new();
     sandbox.install_shims();
+    // What it leads to tells the flavour of iptables.
+    sandbox.ok("ln -sf /run/real/iptables-restore /run/shim/sbin/iptables-restore");
     sandbox.add_vpc1();
     let counts = |sandbox: &mut Sandbox, command: &str| {
         sandbox.fault(Fault::None);
@@ -178,7 +180,7 @@ fn rules_that_differ_in_one_instance_are_seen_there() {
         let is_there = |line: &&str| line.contains("vpc1-public-i2");
         let lines: Vec<&str> = output.stdout.lines().skip(1).collect();
         assert!(lines.iter().any(|line| line.contains(object)), "{mischief}: {}", output.report());
-        assert!(lines.iter().all(|line| is_there(&line)), "{mischief}: {}", output.report());
+        assert!(lines.iter().all(|line| is_there(line)), "{mischief}: {}", output.report());
         sandbox.says("vpcctl repair", &["mended"]);
     }
     // What was counted is no difference.

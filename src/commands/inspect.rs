@@ -45,6 +45,6 @@ impl Inspect {
         let subject = only.map_or(Subject::Everything, |name| Subject::of(Owner::Vpc(name.clone())));
         let ops = subject.ops(&state);
         let observed = session.observe(&ops)?;
-        Ok(session.ui.value(&view::inspection(&state, only, Look::Whole(&ops, &observed)), view::inspection_tables)?)
+        session.ui.value(&view::inspection(&state, only, Look::Whole(&ops, &observed)), view::inspection_tables)
     }
 }

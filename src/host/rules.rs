@@ -13,10 +13,13 @@ use crate::plan::line::Place;
 use crate::plan::rule::Table;
 use crate::plan::ruleset;
 
+/// The tables asked for, and the rules' signature.
+type Key = (BTreeSet<Table>, Vec<u8>);
+
 /// What was read during one look, by the tables asked for and the rules' signature.
 #[derive(Debug)]
 pub struct Shared {
-    read: Mutex<BTreeMap<(BTreeSet<Table>, Vec<u8>), Arc<str>>>,
+    read: Mutex<BTreeMap<Key, Arc<str>>>,
     /// Rules of the other flavour are not among nf_tables' messages.
     is_nft: bool,
 }

@@ -3,6 +3,7 @@
 use crate::error::{Failure, Kind, Result};
 use crate::model::state::State;
 use crate::plan::drift::{Difference, Found, Mending, Survey};
+use crate::plan::observed::Observed;
 use crate::plan::subject::Subject;
 use crate::plan::{Plan, Split, claims, surplus};
 use crate::session::{CONVERGE_ATTEMPTS, Session, failure, looked_in_vain};
@@ -103,7 +104,8 @@ impl Session<'_> {
                 self.tell_of_signal()?;
                 return Ok(Repair { mended: before.saturating_sub(count(&left)), left, trouble });
             }
-            trouble = self.mend_once(&lock, &state, survey, &mending)?;
+            let Survey { observed, .. } = survey;
+            trouble = self.mend_once(&lock, (&state, subject), &observed, &mending)?;
             last = Some(mending);
         }
         let left = self.survey(&state, subject)?.differences();
@@ -112,7 +114,13 @@ impl Session<'_> {
 
     /// What closes, then the network, then what is too many; at last the apps, of which one that can't start is an error. What can't
     /// be taken away is no reason to leave the rest: the last such failure.
-    fn mend_once(&self, lock: &Lock, state: &State, found: Survey<'_>, mending: &Mending) -> Result<Option<Failure>> {
+    fn mend_once(
+        &self,
+        lock: &Lock,
+        (state, subject): (&State, &Subject),
+        observed: &Observed,
+        mending: &Mending,
+    ) -> Result<Option<Failure>> {
         let Mending { closing, making, removing } = mending;
         let Split { network, apps } = making.clone().split_apps(&|_| false);
         let mut intent = self.begin(lock, state, making)?;
@@ -120,7 +128,7 @@ impl Session<'_> {
         match self.run(&network, self.interrupted) {
             Err((_, error)) if error.interrupted => return Err(failure(&error)),
             // What was half-made may not bear its mark yet.
-            Err(_) => self.converge(lock, &mut intent, &claims::without_theirs(found.ops, &found.observed), &[])?,
+            Err(_) => self.converge(lock, &mut intent, &claims::without_theirs(subject.ops(state), observed), &[])?,
             Ok(()) => {}
         }
         trouble = self.take_away(removing)?.or(trouble);
