@@ -180,7 +180,7 @@ fn rules_that_differ_in_one_instance_are_seen_there() {
         let is_there = |line: &&str| line.contains("vpc1-public-i2");
         let lines: Vec<&str> = output.stdout.lines().skip(1).collect();
         assert!(lines.iter().any(|line| line.contains(object)), "{mischief}: {}", output.report());
-        assert!(lines.iter().all(|line| is_there(line)), "{mischief}: {}", output.report());
+        assert!(lines.iter().all(is_there), "{mischief}: {}", output.report());
         sandbox.says("vpcctl repair", &["mended"]);
     }
     // What was counted is no difference.

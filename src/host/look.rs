@@ -55,7 +55,7 @@ impl Look<'_> {
         let mut others = BTreeMap::new();
         if whole {
             let host = asked.entry(Place::Host).or_default();
-            host.add(Questions { ip: true, rules: true, ..Questions::default() });
+            host.add(Questions { links: true, ip: true, rules: true, ..Questions::default() });
             others = self.strangers(&asked.keys().filter_map(Place::netns).cloned().collect())?;
         }
         let ops: Vec<&Op> = ops.iter().collect();
@@ -179,7 +179,7 @@ fn look(place: &Place, questions: &Questions, shared: &Shared) -> Result<Seen, S
 /// Links, addresses, routes and all else that `ip` and `bridge` show of a namespace, as far as it is of vpcctl's kinds. On the host,
 /// where anything may be, the tools know better.
 fn in_process(place: &Place, questions: &Questions) -> Option<Seen> {
-    if *place == Place::Host || !(questions.ip || questions.fdb) {
+    if *place == Place::Host || !(questions.links || questions.ip || questions.fdb) {
         return None;
     }
     let mut kernel = Netlink::open(None).ok()?;
@@ -194,7 +194,7 @@ fn in_process(place: &Place, questions: &Questions) -> Option<Seen> {
 
 fn by_tools(place: &Place, questions: &Questions) -> Result<Seen, StepError> {
     let mut seen = Seen::default();
-    if questions.ip {
+    if questions.links || questions.ip {
         let call = ip_call(place);
         read(&call, |text| seen.read_ip(text))?;
     }

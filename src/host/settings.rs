@@ -69,7 +69,7 @@ mod tests {
         assert_eq!(split("net/ipv4/conf/eth0/forwarding"), ("net/ipv4", "conf/eth0/forwarding"));
         assert_eq!(split("kernel/ostype"), ("", "kernel/ostype"));
         assert_eq!(Settings::default().read("kernel/ostype").unwrap(), "Linux");
-        assert!(Settings::default().is("net/ipv4/ip_unprivileged_port_start", "no number") == false);
+        assert!(!Settings::default().is("net/ipv4/ip_unprivileged_port_start", "no number"));
         assert_eq!(Settings::default().read("net/ipv4/nothing").unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -171,7 +171,9 @@ pub struct SeenChainRule {
 /// What has to be asked to compare ops with a place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Questions {
-    /// Links, addresses, routes.
+    /// Links.
+    pub links: bool,
+    /// Addresses and routes.
     pub ip: bool,
     /// Neighbours and routing rules: of routers and the host.
     pub routing: bool,
@@ -192,11 +194,12 @@ pub struct Questions {
 impl Questions {
     /// All that can be asked, but for settings.
     pub fn whole() -> Self {
-        Questions { ip: true, routing: true, fdb: true, sets: true, rules: true, ..Questions::default() }
+        Questions { links: true, ip: true, routing: true, fdb: true, sets: true, rules: true, ..Questions::default() }
     }
 
     /// Asks what `other` asks, too.
     pub fn add(&mut self, other: Questions) {
+        self.links |= other.links;
         self.ip |= other.ip;
         self.routing |= other.routing;
         self.fdb |= other.fdb;
@@ -214,7 +217,7 @@ pub fn questions<'a>(ops: impl IntoIterator<Item = &'a Op>) -> BTreeMap<Place, Q
     for op in ops.into_iter().filter(|op| !op.outlives_its_namespace()) {
         if let Object::Cable { ends, .. } = &op.object {
             for end in ends {
-                asked.entry(end.place.clone()).or_default().ip = true;
+                asked.entry(end.place.clone()).or_default().links = true;
             }
         }
         let questions = asked.entry(op.place()).or_default();
@@ -235,7 +238,8 @@ pub fn questions<'a>(ops: impl IntoIterator<Item = &'a Op>) -> BTreeMap<Place, Q
             Object::Fdb { .. } => questions.fdb = true,
             Object::Neighbour { .. } | Object::HostRule(_) => (questions.ip, questions.routing) = (true, true),
             Object::SenderFilter { device, .. } => drop(questions.filters.insert(device.to_string())),
-            _ => questions.ip = true,
+            Object::Address { .. } | Object::Route { .. } => questions.ip = true,
+            _ => questions.links = true,
         }
     }
     asked

@@ -31,10 +31,14 @@ pub fn requests(questions: &Questions) -> Vec<Message> {
     };
     let mut rules = RuleMessage::default();
     rules.header.family = AddressFamily::Inet;
-    let always = [Message::GetLink(links), Message::GetAddress(addresses), Message::GetRoute(routes)];
+    let of_all = [Message::GetAddress(addresses), Message::GetRoute(routes)].into_iter().filter(|_| questions.ip);
     let of_router = [neighbours(AddressFamily::Inet), Message::GetRule(rules)];
     let of_router = of_router.into_iter().filter(|_| questions.routing);
-    always.into_iter().chain(of_router).chain(questions.fdb.then(|| neighbours(AddressFamily::Bridge))).collect()
+    std::iter::once(Message::GetLink(links))
+        .chain(of_all)
+        .chain(of_router)
+        .chain(questions.fdb.then(|| neighbours(AddressFamily::Bridge)))
+        .collect()
 }
 
 impl Seen {
