@@ -31,8 +31,8 @@ pub enum Kind {
 /// What an exit code of 0 says: its name and its meaning.
 pub const DONE: (&str, &str) = ("done", "it is as you asked, whether or not something had to change");
 
-/// What an exit code of `plan` says where a file would change something.
-pub const CHANGES: (u8, &str) = (2, "`plan` alone: applying the file would change something");
+/// The exit code of `plan` where applying the file would change something.
+pub const CHANGES: u8 = 2;
 
 impl Kind {
     /// Every kind, in the order of the exit codes.
@@ -157,7 +157,7 @@ impl Failure {
 
     /// The same failure of a command for which [`CHANGES`] is an answer: it has an exit code of its own.
     pub fn besides_changes(self) -> Self {
-        if self.kind.exit_code() != CHANGES.0 {
+        if self.kind.exit_code() != CHANGES {
             return self;
         }
         let hint = self.advice().to_owned();

@@ -8,7 +8,7 @@ use clap::error::{ContextKind, ErrorKind};
 use clap::{ColorChoice, CommandFactory};
 
 use crate::cli::{self, Cli, early};
-use crate::error::{Failure, Kind};
+use crate::error::Failure;
 use crate::ui::{Format, Ui, cannot_write};
 
 /// Prints what the parser has to say, and returns the exit code.

@@ -54,7 +54,7 @@ impl Plan {
         note_kept(session, &kept);
         let is_change = !objects.is_empty();
         session.ui.value(&topology::plan(objects, kept), topology::plan_text)?;
-        Ok(if is_change { CHANGES.0 } else { 0 })
+        Ok(if is_change { CHANGES } else { 0 })
     }
 }
 

@@ -150,7 +150,8 @@ fn read(path: &Path) -> Result<Source> {
     }
     let name = path.display().to_string();
     let opened = File::open(path);
-    let file = opened.map_err(|error| unreadable(&name, &error).hint("name a topology file, or - for standard input"))?;
+    let file =
+        opened.map_err(|error| unreadable(&name, &error).hint("name a topology file, or - for standard input"))?;
     text(&name, file)
 }
 

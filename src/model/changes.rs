@@ -9,7 +9,7 @@ use crate::model::app::{App, Port};
 use crate::model::cidr::Cidr;
 use crate::model::name::{Name, VpcName};
 use crate::model::policy::Policy;
-use crate::model::state::{HostAccess, Nat, NatScope, Peering, PeeringScope, State, Subnet, Vpc};
+use crate::model::state::{HostAccess, Instance, Nat, NatScope, Peering, PeeringScope, State, Subnet, Vpc};
 
 /// What happens to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -39,7 +39,7 @@ pub struct Change {
 }
 
 /// The reason for what is new.
-const NEW: &str = "not there yet";
+pub const NEW: &str = "not there yet";
 
 /// What differs, in the order of the VPCs' names; a VPC before what is in it. `gone` is why something goes by itself.
 pub fn between(old: &State, new: &State, gone: &str) -> Vec<Change> {
@@ -90,7 +90,7 @@ impl Changes<'_> {
         }
     }
 
-    fn vpc(&mut self, name: &VpcName, old: Option<&Vpc>, new: Option<&Vpc>) {
+    fn vpc<'b>(&mut self, name: &VpcName, old: Option<&'b Vpc>, new: Option<&'b Vpc>) {
         let object = format!("VPC {name}");
         let outer = match (old, new) {
             (None, Some(new)) => {
@@ -112,10 +112,17 @@ impl Changes<'_> {
             (None, None) => return,
         };
         let outer = outer.as_deref();
-        self.nat(&format!("NAT of {name}"), old.and_then(|vpc| vpc.nat.as_ref()), new.and_then(|vpc| vpc.nat.as_ref()), outer);
+        self.nat(
+            &format!("NAT of {name}"),
+            old.and_then(|vpc| vpc.nat.as_ref()),
+            new.and_then(|vpc| vpc.nat.as_ref()),
+            outer,
+        );
         let none = BTreeMap::new();
-        let subnets = |vpc: Option<&Vpc>| vpc.map_or(none.clone(), |vpc| vpc.subnets.clone());
-        self.each(&subnets(old), &subnets(new), |changes, subnet, old, new| changes.subnet(name, subnet, old, new, outer));
+        let subnets = |vpc: Option<&'b Vpc>| vpc.map_or(&none, |vpc| &vpc.subnets);
+        self.each(subnets(old), subnets(new), |changes, subnet, old, new| {
+            changes.subnet(name, subnet, old, new, outer);
+        });
     }
 
     fn nat(&mut self, object: &str, old: Option<&Nat>, new: Option<&Nat>, outer: Option<&str>) {
@@ -129,7 +136,8 @@ impl Changes<'_> {
                     reasons.push(differs("subnets", scope(&old.scope), scope(&new.scope)));
                 }
                 if old.nameservers != new.nameservers {
-                    let list = |nat: &Nat| nat.nameservers.addresses().iter().map(ToString::to_string).collect::<Vec<_>>();
+                    let list =
+                        |nat: &Nat| nat.nameservers.addresses().iter().map(ToString::to_string).collect::<Vec<_>>();
                     let (before, after) = (list(old).join(", "), list(new).join(", "));
                     reasons.push(match before == after {
                         true => "the name servers are chosen by another".to_owned(),
@@ -146,12 +154,21 @@ impl Changes<'_> {
         self.add(Action::Delete, object, outer.map_or(self.gone.to_owned(), |outer| format!("goes with {outer}")));
     }
 
-    fn subnet(&mut self, vpc: &VpcName, name: &Name, old: Option<&Subnet>, new: Option<&Subnet>, outer: Option<&str>) {
+    fn subnet<'b>(
+        &mut self,
+        vpc: &VpcName,
+        name: &Name,
+        old: Option<&'b Subnet>,
+        new: Option<&'b Subnet>,
+        outer: Option<&str>,
+    ) {
         let path = format!("{vpc}/{name}");
         let object = format!("subnet {path}");
         let mut within = outer.map(str::to_owned);
         match (old, new) {
-            (None, Some(new)) => self.add(Action::Create, &object, format!("{} {}: {NEW}", new.kind.as_str(), new.cidr)),
+            (None, Some(new)) => {
+                self.add(Action::Create, &object, format!("{} {}: {NEW}", new.kind.as_str(), new.cidr))
+            }
             (Some(_), None) => {
                 self.goes(&object, outer);
                 within = within.or(Some(object));
@@ -167,32 +184,30 @@ impl Changes<'_> {
         let within = within.as_deref();
         self.contents(&path, old.map(|s| (&s.policy, &s.apps)), new.map(|s| (&s.policy, &s.apps)), within);
         let none = BTreeMap::new();
-        let instances = |subnet: Option<&Subnet>| subnet.map_or(none.clone(), |subnet| subnet.instances.clone());
-        self.each(&instances(old), &instances(new), |changes, instance, old, new| {
-            let path = format!("{path}/{instance}");
-            let object = format!("instance {path}");
-            let mut inner = within.map(str::to_owned);
-            match (old, new) {
-                (None, Some(new)) => changes.add(Action::Create, &object, format!("{}: {NEW}", new.address)),
-                (Some(_), None) => {
-                    changes.goes(&object, within);
-                    inner = inner.or(Some(object));
-                }
-                (Some(old), Some(new)) if old.address != new.address => {
-                    changes.add(Action::Replace, &object, differs("address", old.address, new.address));
-                    inner = inner.or(Some(object));
-                }
-                (Some(_), Some(_)) if within.is_some() => changes.replaced(&object, within),
-                _ => {}
-            }
-            let parts = |instance: &crate::model::state::Instance| (instance.policy.clone(), instance.apps.clone());
-            let (old, new) = (old.map(parts), new.map(parts));
-            let parts = |parts: &'_ (Option<Policy>, BTreeMap<Port, App>)| parts.clone();
-            let (old, new) = (old.as_ref().map(parts), new.as_ref().map(parts));
-            let old = old.as_ref().map(|(policy, apps)| (policy, apps));
-            let new = new.as_ref().map(|(policy, apps)| (policy, apps));
-            changes.contents(&path, old, new, inner.as_deref());
+        let instances = |subnet: Option<&'b Subnet>| subnet.map_or(&none, |subnet| &subnet.instances);
+        self.each(instances(old), instances(new), |changes, instance, old, new| {
+            changes.instance(&format!("{path}/{instance}"), old, new, within);
         });
+    }
+
+    fn instance(&mut self, path: &str, old: Option<&Instance>, new: Option<&Instance>, outer: Option<&str>) {
+        let object = format!("instance {path}");
+        let mut within = outer.map(str::to_owned);
+        match (old, new) {
+            (None, Some(new)) => self.add(Action::Create, &object, format!("{}: {NEW}", new.address)),
+            (Some(_), None) => {
+                self.goes(&object, outer);
+                within = within.or(Some(object));
+            }
+            (Some(old), Some(new)) if old.address != new.address => {
+                self.add(Action::Replace, &object, differs("address", old.address, new.address));
+                within = within.or(Some(object));
+            }
+            (Some(_), Some(_)) if outer.is_some() => self.replaced(&object, outer),
+            _ => {}
+        }
+        let within = within.as_deref();
+        self.contents(path, old.map(|i| (&i.policy, &i.apps)), new.map(|i| (&i.policy, &i.apps)), within);
     }
 
     /// It comes anew with what it is in.
@@ -201,7 +216,7 @@ impl Changes<'_> {
     }
 
     /// The policy and the apps of an instance.
-    fn contents(&mut self, path: &str, old: Option<Parts<'_>>, new: Option<Parts<'_>>, outer: Option<&str>) {
+    fn contents<'b>(&mut self, path: &str, old: Option<Parts<'b>>, new: Option<Parts<'b>>, outer: Option<&str>) {
         let policy = format!("policy of {path}");
         match (old.and_then(|(policy, _)| policy.as_ref()), new.and_then(|(policy, _)| policy.as_ref())) {
             (None, Some(new)) => self.add(Action::Create, &policy, format!("{}: {NEW}", rules(new))),
@@ -214,8 +229,8 @@ impl Changes<'_> {
             _ => {}
         }
         let none = BTreeMap::new();
-        let apps = |parts: Option<Parts<'_>>| parts.map_or(none.clone(), |(_, apps)| apps.clone());
-        self.each(&apps(old), &apps(new), |changes, port, old, new| {
+        let apps = |parts: Option<Parts<'b>>| parts.map_or(&none, |(_, apps)| apps);
+        self.each(apps(old), apps(new), |changes, port, old, new| {
             let object = format!("app {path}:{port}");
             match (old, new) {
                 (None, Some(new)) => changes.add(Action::Create, &object, format!("{}: {NEW}", new.name())),

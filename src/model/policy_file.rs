@@ -495,6 +495,6 @@ fn edit_distance(a: &str, b: &str) -> usize {
 }
 
 mod schema;
-mod write;
 #[cfg(test)]
 mod tests;
+mod write;

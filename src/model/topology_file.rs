@@ -6,9 +6,9 @@ mod want;
 
 use std::collections::BTreeSet;
 
+use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
-use schemars::Schema;
 
 use crate::error::{Failure, Result};
 use crate::model::facts::{HostFacts, HostLink};
@@ -101,9 +101,9 @@ fn load(
     let picked = match choice {
         None | Some(PolicyChoice::None) => return Ok(()),
         Some(PolicyChoice::Inline(entry)) => pick(vec![(**entry).clone()], selectors, "the policy"),
-        Some(PolicyChoice::File(file)) => read(file).and_then(|Source { name, text }| {
-            pick(policy_file::parse(&text, &name)?, selectors, &name)
-        }),
+        Some(PolicyChoice::File(file)) => {
+            read(file).and_then(|Source { name, text }| pick(policy_file::parse(&text, &name)?, selectors, &name))
+        }
     };
     let entry = picked.map_err(|failure| Misfit { path: path(), failure })?;
     *choice = Some(PolicyChoice::Inline(Box::new(entry)));
@@ -128,6 +128,3 @@ fn pick(entries: Vec<PolicyEntry>, selectors: &[SubnetSelector], file: &str) -> 
             .hint("write one policy with all rules: the first that matches decides")),
     }
 }
-
-#[cfg(test)]
-mod tests;

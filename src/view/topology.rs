@@ -6,7 +6,7 @@ use anstyle::Style;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::model::changes::{Action, Change};
+use crate::model::changes::{Action, Change, NEW};
 use crate::ui::style;
 use crate::view::VERSION;
 
@@ -102,6 +102,8 @@ pub fn lines(changes: &[Change], done: bool) -> String {
     for Change { action, object, reason } in changes {
         let (sign, tone) = sign(*action);
         let verb = verb(*action, done);
+        // What has been done is there now.
+        let reason = if done { reason.trim_end_matches(NEW).trim_end_matches(": ") } else { reason };
         let _ = writeln!(text, "{tone}{sign:>3} {verb:<8}{tone:#} {object:<width$}  {reason}");
     }
     text

@@ -27,7 +27,7 @@ pub enum Back {
 }
 
 /// Commands that change neither the kernel nor the state.
-pub const READERS: [&str; 24] = [
+pub const READERS: [&str; 26] = [
     "list",
     "inspect",
     "exec",
@@ -50,6 +50,8 @@ pub const READERS: [&str; 24] = [
     "doctor-probe",
     "help",
     "check",
+    "plan",
+    "export",
     "version",
     "completions",
 ];
@@ -153,10 +155,24 @@ pub static REPAIR: Case = Case {
     back: Back::Run("true"),
     watch: TWO,
 };
+/// From one public subnet to two, of which the first is private, with a policy.
+pub static APPLY: Case = Case {
+    before: &["vpcctl apply -f $T/one.yaml", VPC2],
+    command: "vpcctl apply -f $T/two.yaml",
+    back: Back::Run("vpcctl apply --prune -f $T/both.yaml"),
+    watch: "vpc2-a 10.1.1.1 10.0.1.2 10.0.1.1 198.51.100.10 203.0.113.10",
+    ..BARE
+};
+pub static DESTROY: Case = Case {
+    before: &["vpcctl apply -f $T/one.yaml", VPC2],
+    command: "vpcctl destroy -f $T/one.yaml",
+    back: Back::Undo("vpcctl apply -f $T/one.yaml"),
+    ..APPLY
+};
 pub static CLEANUP_ALL: Case =
     Case { before: &[VPC1, VPC2, NAT, PEER, APP], command: "vpcctl cleanup-all --yes", ..BARE };
 
-pub static CASES: [&Case; 18] = [
+pub static CASES: [&Case; 20] = [
     &CREATE_VPC,
     &ADD_SUBNET,
     &ADD_INSTANCE,
@@ -174,6 +190,8 @@ pub static CASES: [&Case; 18] = [
     &STOP_APP,
     &RESTORE,
     &REPAIR,
+    &APPLY,
+    &DESTROY,
     &CLEANUP_ALL,
 ];
 
@@ -188,6 +206,17 @@ impl Case {
         let many = format!(r#"{{"ingress": [{}], "default": {{"ingress": "allow"}}}}"#, rules.join(", "));
         sandbox.file("one.json", few);
         sandbox.file("two.json", &many);
+        let subnet = |name: &str, cidr: &str, more: &str| format!("{{name: {name}, cidr: {cidr}{more}}}");
+        let vpc1 = |nat: &str, subnets: &[String]| {
+            format!("- {{name: vpc1, cidr: 10.0.0.0/16, nat: {nat}, subnets: [{}]}}\n", subnets.join(", "))
+        };
+        let vpc2 = format!("- {{name: vpc2, cidr: 10.1.0.0/16, subnets: [{}]}}\n", subnet("a", "10.1.1.0/24", ""));
+        let one = vpc1("true", &[subnet("web", "10.0.1.0/24", ", type: public, policy: null")]);
+        let two = [subnet("web", "10.0.1.0/24", ", policy: one.json"), subnet("db", "10.0.2.0/24", "")];
+        let head = "version: 1\nvpcs:\n";
+        sandbox.file("one.yaml", &format!("{head}{one}"));
+        sandbox.file("two.yaml", &format!("{head}{}", vpc1("false", &two)));
+        sandbox.file("both.yaml", &format!("{head}{one}{vpc2}"));
     }
 
     /// The command's name.

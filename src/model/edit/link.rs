@@ -67,22 +67,15 @@ pub fn give_uplink(state: &mut State, vpc: &VpcName, pool: Cidr, facts: &HostFac
     Ok(())
 }
 
-/// Refuses addresses that an uplink or a peering can't have: they are somebody else's, or a VPC's that is at one of its ends.
-pub fn check_link(state: &State, link: Cidr, ends: &[&VpcName], networks: &[Cidr]) -> Result<Link> {
+/// Refuses addresses that an uplink or a peering can't have: they are no two, or in a network at one of its ends.
+pub fn check_link(link: Cidr, networks: &[Cidr]) -> Result<Link> {
     if link.prefix() != MAX_POOL_PREFIX {
         return Err(Failure::usage(format!("{link} is not the two addresses of a link")).hint("write a /31"));
     }
-    let hint = "leave it out, and vpcctl chooses";
-    let taken = |by: String| Err(Failure::conflict(format!("{link} is taken: {by}")).hint(hint));
-    if let Some(used) = state.links().iter().find(|used| used.0.overlaps(link)) {
-        return taken(format!("{} is another link's", used.0));
-    }
-    if let Some(network) = networks.iter().find(|network| network.overlaps(link)) {
-        return taken(format!("{network} is the host's"));
-    }
-    match ends.iter().find(|end| state.vpcs.get(**end).is_some_and(|vpc| vpc.cidr.overlaps(link))) {
-        Some(end) => taken(format!("it is inside of `{end}`")),
+    match networks.iter().find(|network| network.overlaps(link)) {
         None => Ok(Link(link)),
+        Some(network) => Err(Failure::conflict(format!("{link} can't be a link: it overlaps {network}"))
+            .hint("leave it out, and vpcctl chooses")),
     }
 }
 
@@ -127,12 +120,15 @@ pub fn keep_record(old: &State, state: &mut State) {
         let taken: BTreeSet<u16> = old.host.wans.values().map(|wan| wan.index).collect();
         let mut free = (1..=u16::MAX).filter(|index| !taken.contains(index));
         for (name, wan) in new.wans {
-            if !state.host.wans.contains_key(&name) && let Some(index) = free.next() {
+            if !state.host.wans.contains_key(&name)
+                && let Some(index) = free.next()
+            {
                 state.host.wans.insert(name, Wan { index, ..wan });
             }
         }
         let had_uplinks = old.vpcs.values().any(|vpc| vpc.uplink.is_some());
-        let is_known = |table: &str| (table == "nat" && !old.host.wans.is_empty()) || (table == "filter" && had_uplinks);
+        let is_known =
+            |table: &str| (table == "nat" && !old.host.wans.is_empty()) || (table == "filter" && had_uplinks);
         state.host.own_tables.extend(new.own_tables.into_iter().filter(|table| !is_known(table)));
         state.host.own_chains.extend(new.own_chains.into_iter().filter(|(table, _)| !is_known(table)));
     } else {

@@ -13,6 +13,8 @@ use crate::model::policy_file::{MAX_FILE_BYTES, MAX_MESSAGE, fields_hint, printa
 /// The most values that a file holds, each anchor counted as often as it is used: what a policy of the most rules needs, and more.
 const MAX_NODES: usize = 2_000_000;
 
+const FIELD_HINT: &str = "the README describes the fields, and `vpcctl export` prints an example";
+
 const DOCUMENT_HINT: &str = "a topology begins with `version: 1`, then `vpcs:`; `vpcctl export` prints one";
 
 /// A text and its name, for messages.
@@ -59,10 +61,11 @@ impl Source {
         let place = error.location().filter(|place| place.line() > 0).map(|place| (place.line(), place.column()));
         let place = place.or_else(|| self.locate(path)).map(|(line, column)| format!("{line}:{column}: "));
         // The parser's own words on a text that is no YAML have no path.
-        let path: String = if path == "." || path.contains('?') { String::new() } else { path.chars().take(MAX_MESSAGE).flat_map(printable).collect::<String>() + ": " };
-        let path = if path == ": " { String::new() } else { path };
+        let known = Some(path).filter(|path| !path.is_empty() && *path != "." && !path.contains('?'));
+        let path: String = known.into_iter().flat_map(str::chars).take(MAX_MESSAGE).flat_map(printable).collect();
+        let (path, usual) = if path.is_empty() { (path, DOCUMENT_HINT) } else { (format!("{path}: "), FIELD_HINT) };
         Failure::usage(format!("{}:{}{path}{quoted}", self.name, place.unwrap_or(" ".into())))
-            .hint(hint.unwrap_or_else(|| DOCUMENT_HINT.to_owned()))
+            .hint(hint.unwrap_or_else(|| usual.to_owned()))
     }
 
     /// The line and the column of a field; of what it would be in, where it isn't there.
@@ -90,12 +93,17 @@ fn words(error: &Error) -> (String, Option<String>) {
     let text = match error {
         Error::Message { msg, .. } => msg.clone(),
         Error::SerdeUnknownField { field, expected, .. } => {
-            let known: Vec<String> = expected.iter().map(|field| format!("`{field}`")).collect();
+            // Other spellings of a field are not worth a mention.
+            let known = expected.iter().filter(|field| !field.contains(['_', '$']));
+            let known: Vec<String> = known.map(|field| format!("`{field}`")).collect();
             let unknown = format!("unknown field `{field}`");
             return (unknown.clone(), Some(fields_hint(&unknown, &known.join(", "))));
         }
+        Error::DuplicateMappingKey { key: Some(key), .. } => return (format!("`{key}` stands there twice"), None),
+        Error::Unexpected { expected: "sequence start", .. } => return ("this is not a list".into(), None),
+        Error::Unexpected { expected: "mapping start", .. } => return ("this is not an object".into(), None),
         Error::SerdeMissingField { field, .. } => return (format!("`{field}` is missing"), None),
-        other => other.to_string(),
+        other => other.to_string().replace("unit value", "nothing"),
     };
     let text = match text.rfind(" at line ") {
         Some(end) if text[end..].starts_with(" at line ") && !text[end..].contains('\n') => text[..end].to_owned(),

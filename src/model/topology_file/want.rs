@@ -71,6 +71,7 @@ impl Want<'_> {
             }
         }
         edit::keep_record(&old, state);
+        self.check_links(state)?;
         self.check_names(state)
     }
 
@@ -157,7 +158,8 @@ impl Want<'_> {
         let host_access = entry.host_access.unwrap_or(found.is_none_or(|vpc| vpc.host_access != HostAccess::Off));
         let wan = entry.interface.clone();
         let spec = VpcSpec { name: name.clone(), cidr: entry.cidr, host_access, wan, pool: pool.unwrap_or(self.pool) };
-        if let Some(wan) = entry.interface.as_ref().filter(|wan| found.is_none_or(|vpc| vpc.wan.as_ref() != Some(wan))) {
+        if let Some(wan) = entry.interface.as_ref().filter(|wan| found.is_none_or(|vpc| vpc.wan.as_ref() != Some(wan)))
+        {
             edit::check_wan(facts, wan).within(|| format!("{path}.interface"))?;
         }
         self.check_uplink(state, entry, facts).within(|| format!("{path}.uplink.addresses"))?;
@@ -171,7 +173,7 @@ impl Want<'_> {
         }
         let vpc = state.vpc_mut(name).within(|| path.to_owned())?;
         vpc.mtu = entry.mtu.map_or(vpc.mtu, u32::from);
-        vpc.wan = entry.interface.clone().or(vpc.wan.take());
+        vpc.wan = entry.interface.clone().or(vpc.wan.take().filter(|_| !self.prune));
         if let (Some(uplink), Some(asked)) = (vpc.uplink, entry.uplink) {
             let link = asked.addresses.map_or(uplink.link, Link);
             vpc.uplink = Some(Uplink { link, pool: asked.pool.unwrap_or(uplink.pool) });
@@ -188,7 +190,7 @@ impl Want<'_> {
             return Ok(());
         }
         let networks: Vec<Cidr> = facts.networks.iter().map(|network| network.cidr).chain([entry.cidr]).collect();
-        edit::check_link(state, asked, &[], &networks).map(drop)
+        edit::check_link(asked, &networks).map(drop)
     }
 
     fn subnets(&self, state: &mut State, entry: &VpcEntry, path: &str) -> Result<(), Misfit> {
@@ -268,13 +270,14 @@ impl Want<'_> {
         };
         let NatFields { interface, subnets, nameservers } = fields;
         if subnets.as_ref().is_some_and(BTreeSet::is_empty) {
-            let failure = Failure::usage("NAT for no subnet is none").hint("write `nat: false`, or leave `subnets` out");
+            let failure =
+                Failure::usage("NAT for no subnet is none").hint("write `nat: false`, or leave `subnets` out");
             return Err(Misfit { path: format!("{path}.subnets"), failure });
         }
         let wan = interface.clone().or(entry.interface.clone());
         if let Some(nat) = &mut state.vpc_mut(name).within(|| path.to_owned())?.nat {
             move_nat(nat, wan.as_ref(), facts).within(|| format!("{path}.interface"))?;
-            if nameservers.as_ref().is_some_and(Vec::is_empty) {
+            if nameservers.as_ref().map_or(self.prune, Vec::is_empty) {
                 nat.nameservers = Nameservers::default();
             }
         }
@@ -289,8 +292,12 @@ impl Want<'_> {
         let [a, b] = sorted(entry);
         let promised: Vec<Cidr> = self.topology.vpcs.iter().filter_map(|vpc| vpc.uplink?.addresses).collect();
         let spoken_for = [promised, facts.reserved.clone()].concat();
+        let networks: Vec<Cidr> = [a, b].into_iter().filter_map(|end| Some(state.vpcs.get(end)?.cidr)).collect();
+        if let Some(link) = entry.link {
+            edit::check_link(link, &networks).within(|| format!("{path}.link"))?;
+        }
         edit::peer_by(state, (a, b), &mut |state| match entry.link {
-            Some(link) => edit::check_link(state, link, &[a, b], &[]),
+            Some(link) => Ok(Link(link)),
             None => edit::take_link(state, self.pool, &spoken_for),
         })
         .within(|| path.to_owned())?;
@@ -305,14 +312,35 @@ impl Want<'_> {
         let Some(at) = state.peerings.iter().position(|peering| (&peering.a, &peering.b) == (a, b)) else {
             return Ok(());
         };
-        if let Some(link) = entry.link.filter(|link| state.peerings[at].link.0 != *link) {
-            state.peerings[at].link =
-                edit::check_link(state, link, &[a, b], &[]).within(|| format!("{path}.link"))?;
+        if let Some(link) = entry.link {
+            state.peerings[at].link = Link(link);
         }
         match allow {
             None => {}
             Some(Allow::Everything) => state.peerings[at].scope = PeeringScope::Everything,
             Some(Allow::Pairs(pairs)) => state.peerings[at].scope = PeeringScope::Only(pairs.iter().copied().collect()),
+        }
+        Ok(())
+    }
+
+    /// Refuses addresses that two links would have. Only who names addresses can bring that about.
+    fn check_links(&self, state: &State) -> Result<(), Misfit> {
+        let mut owners: BTreeMap<Link, String> = BTreeMap::new();
+        let uplinks = state.vpcs.iter().filter_map(|(name, vpc)| {
+            let at = self.topology.vpcs.iter().position(|entry| &entry.name == name);
+            let path = at.map_or("vpcs".into(), |at| format!("vpcs[{at}].uplink.addresses"));
+            Some((vpc.uplink?.link, format!("the uplink of VPC `{name}`"), path))
+        });
+        let peerings = state.peerings.iter().map(|peering| {
+            let ends = [&peering.a, &peering.b];
+            let at = self.topology.peerings.iter().position(|entry| sorted(entry) == ends);
+            let path = at.map_or("peerings".into(), |at| format!("peerings[{at}].link"));
+            (peering.link, format!("the peering of `{}` and `{}`", peering.a, peering.b), path)
+        });
+        for (link, owner, path) in uplinks.chain(peerings) {
+            let Some(other) = owners.insert(link, owner.clone()) else { continue };
+            let failure = Failure::conflict(format!("{other} and {owner} would both have {}", link.0));
+            return Err(Misfit { path, failure: failure.hint("leave one of them out, and vpcctl chooses") });
         }
         Ok(())
     }
@@ -422,10 +450,9 @@ pub fn export(state: &State, only: &BTreeSet<VpcName>) -> Topology {
         mtu: u16::try_from(vpc.mtu).ok(),
         host_access: Some(vpc.host_access != HostAccess::Off),
         interface: vpc.wan.clone(),
-        uplink: vpc.uplink.map(|uplink| super::schema::UplinkEntry {
-            addresses: Some(uplink.link.0),
-            pool: Some(uplink.pool),
-        }),
+        uplink: vpc
+            .uplink
+            .map(|uplink| super::schema::UplinkEntry { addresses: Some(uplink.link.0), pool: Some(uplink.pool) }),
         nat: vpc.nat.as_ref().map(exported_nat),
         subnets: vpc.subnets.iter().map(|(name, subnet)| exported_subnet(name, subnet)).collect(),
     });
