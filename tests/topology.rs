@@ -7,7 +7,7 @@
 mod states;
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseResult};
@@ -51,7 +51,8 @@ fn applied(text: &str, state: &State, prune: bool) -> Result<State, Failure> {
     let source = source(text);
     let mut topology = source.parse()?;
     let refuse = |misfit: Misfit| source.at(&misfit.path, misfit.failure);
-    topology.load_policies(&|path| Err(Failure::usage(format!("there is no `{path}`")))).map_err(refuse)?;
+    let absent = |path: &str| Err(Failure::usage(format!("there is no `{path}`")).hint("write it"));
+    topology.load_policies(&absent).map_err(refuse)?;
     let mut state = state.clone();
     let want = Want { topology: &topology, prune, pool: "198.19.0.0/16".parse().unwrap() };
     want.edit(&mut state, &facts()).map_err(refuse)?;
@@ -224,7 +225,7 @@ fn errors_name_the_place_and_the_field() {
             Kind::Usage,
             "net.yaml:10:17: vpcs[0].subnets[0].policy: there is no `a.json`",
         ),
-        ("nat: true", "nat: null", Kind::Usage, "net.yaml:5:10: vpcs[0].nat: "),
+        ("nat: true", "nat: null", Kind::Usage, "net.yaml:5:5: vpcs[0].nat: invalid type: nothing"),
         ("nat: true", "nat: {subnets: [db]}", Kind::Conflict, "vpcs[0].nat.subnets: subnet `vpc1/db` is private"),
         ("nat: true", "nat: {interface: eth9}", Kind::Host, "vpcs[0].nat"),
         ("nat: true", "nat: true\n    cidr: 10.0.0.0/16", Kind::Usage, "net.yaml:6:5: `cidr` stands there twice"),
@@ -282,28 +283,19 @@ fn aliases_are_bounded() {
 }
 
 #[test]
-fn a_thousand_subnets_are_read_and_edited_in_linear_time() {
+fn a_thousand_subnets_are_read_and_edited_in_a_moment() {
     let text = |vpcs: usize| {
         let subnets =
             |v: usize| (0..10).map(|s| format!("{{name: s{s}, cidr: 10.{v}.{s}.0/24}}")).collect::<Vec<_>>().join(", ");
         let vpc = |v: usize| format!("- {{name: v{v}, cidr: 10.{v}.0.0/16, subnets: [{}]}}\n", subnets(v));
         format!("version: 1\nvpcs:\n{}", (0..vpcs).map(vpc).collect::<String>())
     };
-    let time = |vpcs: usize| {
-        let text = text(vpcs);
-        let best = (0..3).map(|_| {
-            let start = Instant::now();
-            let state = applied(&text, &State::default(), true).unwrap();
-            let took = start.elapsed();
-            assert_eq!(state.vpcs.len(), vpcs);
-            took
-        });
-        best.min().unwrap()
-    };
-    let (few, many) = (time(10), time(100));
-    println!("{few:?} for 10 VPCs, {many:?} for 100");
-    // Ten times as much takes ten times as long, and not a hundred times.
-    assert!(many < few * 40, "{few:?} for 10 VPCs, {many:?} for 100");
+    let text = text(100);
+    let start = Instant::now();
+    let state = applied(&text, &State::default(), true).unwrap();
+    assert_eq!(state.vpcs.len(), 100);
+    // To compare all names for each subnet takes several seconds in such a build.
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
 }
 
 /// What an operator chose, and what follows from it: not what was found on the host.

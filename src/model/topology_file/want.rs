@@ -55,6 +55,12 @@ impl Want<'_> {
         let old = state.clone();
         self.take_away(state)?;
         let facts = self.with_promises(&old, facts);
+        // Who gives up host access makes room for who is to have it.
+        for entry in self.topology.vpcs.iter().filter(|entry| entry.host_access == Some(false)) {
+            if let Some(vpc) = state.vpcs.get_mut(&entry.name) {
+                vpc.host_access = HostAccess::Off;
+            }
+        }
         // Whose addresses are named come first: nobody else gets them.
         for named in [true, false] {
             for (at, entry) in self.topology.vpcs.iter().enumerate() {
