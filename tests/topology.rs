@@ -243,7 +243,12 @@ fn errors_name_the_place_and_the_field() {
             Kind::Usage,
             "apps[1].port: the app on port `80` stands there twice",
         ),
-        ("name: vpc2", "name: vpc1-web", Kind::Conflict, "would both have the namespace vpc1-web"),
+        (
+            "peerings:",
+            "  - {name: vpc1-web, cidr: 10.2.0.0/16}\npeerings:",
+            Kind::Conflict,
+            "would both have the namespace vpc1-web",
+        ),
         (
             "host-access: false",
             "uplink: {addresses: 10.1.0.0/31}",
