@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use support::Sandbox;
 use support::dump::Dump;
 
@@ -115,4 +117,50 @@ fn what_cannot_be_is_refused_before_any_process_starts() {
     sandbox.fails(1, "vpcctl plan --frob", &["--frob"]);
     sandbox.fails(1, "vpcctl -o json plan", &["\"code\":1"]);
     assert_eq!(sandbox.state(), state);
+}
+
+/// A terminal: it prints as Python's what a command sends to it.
+const TERMINAL: &str = "import os, pty, sys
+pid, fd = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+out = b''
+while True:
+    try:
+        part = os.read(fd, 65536)
+    except OSError:
+        break
+    if not part:
+        break
+    out += part
+os.waitpid(pid, 0)
+print(repr(out))
+";
+
+/// An `ip` whose first change takes a while.
+const SLOW: &str = r#"#!/bin/sh
+[ "$*" = "-batch -" ] && mkdir /run/slow 2>/dev/null && sleep 1.5
+exec /run/real/ip "$@"
+"#;
+
+#[test]
+fn long_work_has_one_bar_on_a_terminal_and_lines_elsewhere() {
+    let mut sandbox = Sandbox::new();
+    files(&mut sandbox);
+    sandbox.install_shims();
+    sandbox.file("terminal.py", TERMINAL);
+    sandbox.file("slow", SLOW);
+    sandbox.ok("cp $T/slow /run/shim/sbin/ip");
+    let shown = sandbox.ok("/usr/bin/python3 -SE $T/terminal.py vpcctl apply -f $T/net.yaml");
+    let totals: BTreeSet<&str> =
+        shown.split(" steps").filter_map(|text| text.rsplit_once('/')).map(|(_, n)| n).collect();
+    let totals: Vec<&&str> = totals.iter().filter(|total| total.bytes().all(|byte| byte.is_ascii_digit())).collect();
+    assert_eq!(totals.len(), 1, "one bar over all parts: {shown}");
+    let (_, after) = shown.rsplit_once(" steps").unwrap_or_default();
+    assert!(after.contains("\\x1b[2K") && after.contains("9 created"), "nothing of the bar is left: {shown}");
+    let again = "vpcctl -q destroy -f $T/net.yaml && rmdir /run/slow && vpcctl";
+    let lines = sandbox.ok(&format!("{again} apply -f $T/net.yaml 2>&1"));
+    assert!(lines.starts_with("\u{2026} ") && lines.contains(" steps\n") && !lines.contains('\u{1b}'), "{lines}");
+    let quiet = sandbox.ok(&format!("{again} -q apply -f $T/net.yaml 2>&1"));
+    assert_eq!(quiet, "");
 }
