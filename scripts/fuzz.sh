@@ -13,7 +13,7 @@ export RUSTFLAGS
 
 cargo +nightly build --release --quiet --target "$host"
 programs=${CARGO_TARGET_DIR:-target}/$host/release
-test $# -gt 0 || set -- policy_file state_file command_line
+test $# -gt 0 || set -- policy_file state_file command_line topology_file
 for name in "$@"; do
     mkdir -p "corpus/$name" "artifacts/$name"
     "$programs/$name" -max_total_time="${SECONDS_EACH:-60}" -max_len=8192 -timeout=10 -print_final_stats=1 \

@@ -31,6 +31,9 @@ pub enum Kind {
 /// What an exit code of 0 says: its name and its meaning.
 pub const DONE: (&str, &str) = ("done", "it is as you asked, whether or not something had to change");
 
+/// The exit code of `plan` where applying the file would change something.
+pub const CHANGES: u8 = 2;
+
 impl Kind {
     /// Every kind, in the order of the exit codes.
     pub const ALL: [Kind; 10] = [
@@ -150,6 +153,15 @@ impl Failure {
     /// What the operator can do about it: every failure says so.
     pub fn advice(&self) -> &str {
         self.hint.as_deref().unwrap_or(self.kind.advice())
+    }
+
+    /// The same failure of a command for which [`CHANGES`] is an answer: it has an exit code of its own.
+    pub fn besides_changes(self) -> Self {
+        if self.kind.exit_code() != CHANGES {
+            return self;
+        }
+        let hint = self.advice().to_owned();
+        Failure { kind: Kind::Failed, hint: Some(hint), ..self }
     }
 
     /// Adds what the operator can do about it.

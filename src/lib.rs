@@ -83,6 +83,7 @@ pub fn main() -> ExitCode {
     let started = Instant::now();
     let result = commands::run(&command, &session);
     let failure = result.as_ref().err().map(as_failure);
+    let failure = if matches!(command, Command::Plan(_)) { failure.map(Failure::besides_changes) } else { failure };
     let code = failure.as_ref().map_or_else(|| result.unwrap_or_default(), |failure| failure.kind.exit_code());
     tracing::info!(
         target: log::ACTION,

@@ -2,6 +2,7 @@
 
 pub mod apps;
 pub mod drift;
+pub mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;

@@ -17,6 +17,7 @@ use vpcctl::cli;
 use vpcctl::model::check;
 use vpcctl::model::policy_file;
 use vpcctl::model::state::{HostAccess, State};
+use vpcctl::model::topology_file::{Source, Want};
 use vpcctl::plan::batch::{self, Call, Program, Step};
 use vpcctl::plan::between;
 use vpcctl::plan::rule::MARK;
@@ -112,6 +113,10 @@ fn nearly_json() -> impl Strategy<Value = String> {
         "mtu",
         "host_access",
         "subnets",
+        "name",
+        "instances",
+        "nat",
+        "policy",
     ];
     let key = prop_oneof![4 => prop::sample::select(keys.to_vec()).prop_map(str::to_owned), 1 => any::<String>()];
     let value = leaf.prop_recursive(5, 40, 6, move |inner| {
@@ -269,6 +274,24 @@ fn assert_steps_plain(old: &State, new: &State) -> TestCaseResult {
     Ok(())
 }
 
+/// A topology file is refused with a place, or is an edit of a state that is sound.
+fn read_topology(text: &str) {
+    let source = Source { name: "net.yaml".into(), text: text.to_owned() };
+    let mut state = State::default();
+    let failure = match source.parse() {
+        Err(failure) => failure,
+        Ok(topology) => {
+            let want = Want { topology: &topology, prune: true, pool: "198.19.0.0/16".parse().unwrap() };
+            match want.edit(&mut state, &topology.ideal_host(&State::default())) {
+                Ok(()) => return assert_eq!(check::flaw(&state), None),
+                Err(misfit) => source.at(&misfit.path, misfit.failure),
+            }
+        }
+    };
+    assert!(failure.message.starts_with("net.yaml:") && failure.hint.is_some(), "{failure:?}");
+    assert!(!failure.message.contains(char::is_control) && failure.message.chars().count() < 600, "{failure:?}");
+}
+
 /// Puts hostile words wherever a state has text of an operator's.
 fn described(mut state: State, text: &str) -> State {
     for vpc in state.vpcs.values_mut() {
@@ -317,6 +340,11 @@ proptest! {
             prop_assert!(failure.message.starts_with("file.json") && failure.hint.is_some(), "{failure:?}");
             prop_assert!(!failure.message.contains(char::is_control) && failure.message.chars().count() < 400, "{failure:?}");
         }
+    }
+
+    #[test]
+    fn no_topology_file_brings_a_panic(text in prop_oneof![nearly_json(), any::<String>()]) {
+        read_topology(&text);
     }
 
     #[test]
@@ -429,6 +457,9 @@ fn the_corpus_of_the_fuzz_targets_brings_no_panic() {
         if let Some(state) = state {
             assert_steps_plain(&State::default(), &state).unwrap();
         }
+    }
+    for bytes in corpus("topology_file") {
+        read_topology(&String::from_utf8_lossy(&bytes));
     }
     for bytes in corpus("command_line") {
         let words = bytes.split(|byte| *byte == b'\n').map(|word| OsString::from_vec(word.to_vec()));

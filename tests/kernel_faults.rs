@@ -62,6 +62,8 @@ disturbed! {
     stop_app: STOP_APP,
     restore: RESTORE,
     repair: REPAIR,
+    apply: APPLY,
+    destroy: DESTROY,
     cleanup_all: CLEANUP_ALL,
 }
 

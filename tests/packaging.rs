@@ -61,6 +61,7 @@ fn install_puts_everything_in_its_place() {
         "share/vpcctl/output.schema.json",
         "share/vpcctl/policy.schema.json",
         "share/vpcctl/state.schema.json",
+        "share/vpcctl/topology.schema.json",
         "share/doc/vpcctl/CHANGELOG.md",
         "share/doc/vpcctl/LICENSE-APACHE",
         "share/doc/vpcctl/LICENSE-MIT",

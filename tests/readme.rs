@@ -10,6 +10,8 @@ use clap::CommandFactory;
 
 use vpcctl::cli::{self, Cli};
 use vpcctl::error::{DONE, Kind};
+use vpcctl::model::state::State;
+use vpcctl::model::topology_file::{Source, Want};
 
 const README: &str = include_str!("../README.md");
 
@@ -72,6 +74,22 @@ fn every_policy_of_the_readme_is_one() {
     assert!(!policies.is_empty());
     for policy in policies {
         vpcctl::model::policy_file::parse(policy, "README.md").unwrap();
+    }
+}
+
+#[test]
+fn every_topology_of_the_readme_is_one() {
+    let topologies = blocks("yaml", README);
+    assert!(!topologies.is_empty());
+    for text in topologies {
+        let source = Source { name: "README.md".into(), text: text.to_owned() };
+        let mut topology = source.parse().unwrap();
+        let read = |path: &str| Ok(Source { name: path.into(), text: std::fs::read_to_string(path).unwrap() });
+        topology.load_policies(&read).unwrap();
+        let want = Want { topology: &topology, prune: true, pool: "198.19.0.0/16".parse().unwrap() };
+        let mut state = State::default();
+        want.edit(&mut state, &topology.ideal_host(&State::default())).unwrap();
+        assert!(state.vpcs.len() > 1);
     }
 }
 

@@ -31,6 +31,11 @@ fn help() {
 }
 
 #[test]
+fn a_network_in_one_file() {
+    replay("topology");
+}
+
+#[test]
 fn a_dry_run() {
     replay("dry-run");
 }

@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::ColorChoice;
 use clap::error::{ContextKind, ErrorKind};
+use clap::{ColorChoice, CommandFactory};
 
-use crate::cli::{self, early};
-use crate::error::{Failure, Kind};
+use crate::cli::{self, Cli, early};
+use crate::error::Failure;
 use crate::ui::{Format, Ui, cannot_write};
 
 /// Prints what the parser has to say, and returns the exit code.
@@ -21,13 +21,21 @@ pub fn report(error: &clap::Error, words: &[OsString]) -> ExitCode {
         None => {
             // A closed terminal is no reason for another exit code.
             let _ = if lacks_command(error) { print_main_help() } else { error.print() };
-            return ExitCode::from(Kind::Usage.exit_code());
+            return ExitCode::from(settled(in_words(error), words).kind.exit_code());
         }
     };
     failure.map_or(ExitCode::SUCCESS, |failure| {
+        let failure = settled(failure, words);
         ui.failure(&failure);
         ExitCode::from(failure.kind.exit_code())
     })
+}
+
+/// The failure, as the command that was meant ends with it.
+fn settled(failure: Failure, words: &[OsString]) -> Failure {
+    let command = Cli::command();
+    let mut names = words.iter().skip(1).filter_map(|word| command.find_subcommand(word));
+    if names.next().is_some_and(|command| command.get_name() == "plan") { failure.besides_changes() } else { failure }
 }
 
 /// Was there nothing but options?

@@ -15,9 +15,6 @@ use crate::plan::launch::{self, Launch};
 use crate::plan::subject::Subject;
 use crate::session::{Outcome, Session};
 
-/// Whom apps run as unless somebody else is named.
-const DEFAULT_USER: &str = "nobody";
-
 /// Start a program in an instance
 ///
 /// It runs in the background: a small web server, or the command after `--`. vpcctl returns once the program answers on its
@@ -53,7 +50,7 @@ pub struct DeployApp {
 impl DeployApp {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
         let target = self.instance.target()?;
-        let user = self.user.clone().map_or_else(|| DEFAULT_USER.parse(), Ok)?;
+        let user = self.user.clone().unwrap_or_else(UserName::nobody);
         confine::user(&user)?;
         let app = App { command: self.command.clone(), user, directory: self.directory()?, wait: self.wait };
         let subject = Subject::of(target.owner());

@@ -4,6 +4,7 @@ pub mod add_instance;
 pub mod add_subnet;
 pub mod allow_cidr;
 pub mod always_so;
+pub mod apply;
 pub mod apply_policy;
 pub mod args;
 pub mod check;
@@ -13,16 +14,19 @@ pub mod delete_instance;
 pub mod delete_subnet;
 pub mod delete_vpc;
 pub mod deploy_app;
+pub mod destroy;
 pub mod disable_nat;
 pub mod doctor;
 pub mod enable_nat;
 pub mod exec;
+pub mod export;
 pub mod generate;
 pub mod inspect;
 pub mod list;
 pub mod list_apps;
 pub mod logs;
 pub mod peer;
+pub mod plan;
 pub mod remove_policy;
 pub mod repair;
 pub mod restore;
@@ -31,6 +35,7 @@ pub mod sandbox;
 pub mod shell;
 pub mod stop_app;
 pub mod test_connectivity;
+pub mod topology;
 pub mod unpeer;
 
 use crate::cli::Command;
@@ -61,6 +66,10 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<u8> {
         Command::ListApps(args) => args.run(session)?,
         Command::Logs(args) => args.run(session)?,
         Command::StopApp(args) => args.run(session)?,
+        Command::Plan(args) => return args.run(session),
+        Command::Apply(args) => args.run(session)?,
+        Command::Destroy(args) => args.run(session)?,
+        Command::Export(args) => args.run(session)?,
         Command::Check(args) => args.run(session)?,
         Command::Repair(args) => args.run(session)?,
         Command::Restore(args) => args.run(session)?,

@@ -216,14 +216,12 @@ pub fn from_seen(seen: &Seen, state: &State, firewall: FirewallFacts) -> HostFac
         Some(HostNetwork { cidr: destination(&route.dst)?, origin: format!("route{device}") })
     });
     HostFacts {
-        filters_senders: false,
         default_wan: default_wan(&seen.routes),
         links: links.collect(),
         networks: addresses.chain(routes).collect(),
         nameservers: nameservers(&|path| fs::read_to_string(path).ok(), &own_addresses(seen)),
         firewall,
-        iptables: None,
-        barriers: BTreeMap::new(),
+        ..HostFacts::default()
     }
 }
 

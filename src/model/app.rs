@@ -66,6 +66,11 @@ impl App {
 pub struct UserName(String);
 
 impl UserName {
+    /// Whom apps run as unless somebody else is named.
+    pub fn nobody() -> Self {
+        UserName("nobody".into())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

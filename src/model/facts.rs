@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 
 use crate::model::cidr::Cidr;
 use crate::model::flavour::Flavour;
-use crate::model::name::IfName;
+use crate::model::name::{IfName, VpcName};
+use crate::model::state::Link;
 
 /// The Ethernet default, for a host without a default route, in bytes.
 pub const DEFAULT_MTU: u32 = 1500;
@@ -47,6 +48,10 @@ pub struct HostFacts {
     pub filters_senders: bool,
     /// What stops all that VPCs would send by an interface, where that was asked.
     pub barriers: BTreeMap<IfName, Barrier>,
+    /// The uplinks that these VPCs are to have, and nobody else.
+    pub promised: BTreeMap<VpcName, Link>,
+    /// Addresses that peerings are to have, and no uplink.
+    pub reserved: Vec<Cidr>,
 }
 
 /// Rules of somebody else's that are certain to stop what VPCs send by an interface.
@@ -68,6 +73,11 @@ pub struct FirewallFacts {
 }
 
 impl HostFacts {
+    /// The addresses that uplinks and peerings are to have that may not be there yet.
+    pub fn promised_cidrs(&self) -> Vec<Cidr> {
+        self.promised.values().map(|link| link.0).chain(self.reserved.iter().copied()).collect()
+    }
+
     /// The first of the host's networks that shares an address with `cidr`.
     pub fn overlap(&self, cidr: Cidr) -> Option<&HostNetwork> {
         self.networks.iter().find(|network| network.cidr.overlaps(cidr))

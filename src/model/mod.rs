@@ -1,6 +1,7 @@
 //! What a network of VPCs is, and how it may change. Pure: no process, file, clock or environment.
 
 pub mod app;
+pub mod changes;
 pub mod check;
 pub mod cidr;
 pub mod edit;
@@ -15,4 +16,5 @@ pub mod policy;
 pub mod policy_file;
 pub mod state;
 pub mod text;
+pub mod topology_file;
 mod unique;

@@ -33,7 +33,7 @@ const ANY_PEER: &[&str] = &["any", "*"];
 const SCHEMA_KEY: &str = "$schema";
 
 /// The longest message that quotes the file, in characters.
-const MAX_MESSAGE: usize = 200;
+pub(crate) const MAX_MESSAGE: usize = 200;
 
 /// A policy of a file, and the subnet that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +122,7 @@ impl<'de> Deserialize<'de> for Document {
 }
 
 pub use schema::schema;
+pub(crate) use schema::without_null;
 
 /// A policy as the file holds it.
 #[derive(Deserialize, JsonSchema)]
@@ -240,7 +241,7 @@ impl TryFrom<EgressFields> for Rule {
 }
 
 /// A field that is there has a value: serde reads `null` as absent, which could open what the writer meant to close.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -449,12 +450,12 @@ fn place(file: &str, path: &str, error: &serde_json::Error) -> Failure {
 }
 
 /// A character of the file as it may reach a terminal.
-fn printable(c: char) -> Vec<char> {
+pub(crate) fn printable(c: char) -> Vec<char> {
     if c.is_control() { c.escape_debug().collect() } else { vec![c] }
 }
 
 /// What to write for a field that isn't one, from serde's words: ``unknown field `x` ``, ``one of `a`, `b` ``.
-fn fields_hint(unknown: &str, known: &str) -> String {
+pub(crate) fn fields_hint(unknown: &str, known: &str) -> String {
     let quoted = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
     let unknown = quoted(unknown).join("");
     let mut known = quoted(known);
@@ -496,3 +497,4 @@ fn edit_distance(a: &str, b: &str) -> usize {
 mod schema;
 #[cfg(test)]
 mod tests;
+mod write;

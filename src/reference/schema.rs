@@ -6,7 +6,7 @@ use schemars::{Schema, json_schema};
 use serde_json::Value;
 
 use crate::doctor;
-use crate::model::policy_file;
+use crate::model::{policy_file, topology_file};
 use crate::reachability;
 use crate::reference::File;
 use crate::store::Document;
@@ -22,6 +22,7 @@ pub fn files() -> anyhow::Result<Vec<File>> {
         ("policy.schema.json", policy_file::schema()),
         ("state.schema.json", state()),
         ("output.schema.json", output()),
+        ("topology.schema.json", topology_file::schema()),
     ];
     schemas.into_iter().map(|(name, schema)| file(name, &schema)).collect()
 }
@@ -47,6 +48,8 @@ fn output() -> Schema {
         ("inspect", generator.subschema_for::<view::Inspection>()),
         ("test-connectivity", generator.subschema_for::<reachability::Answer>()),
         ("test-connectivity --all", generator.subschema_for::<reachability::Matrix>()),
+        ("plan", generator.subschema_for::<view::topology::Plan>()),
+        ("apply and destroy", generator.subschema_for::<view::topology::Applied<'_>>()),
         ("check", generator.subschema_for::<view::drift::Check>()),
         ("repair and restore", generator.subschema_for::<view::drift::Mended<'_>>()),
         ("doctor", generator.subschema_for::<doctor::report::Report>()),

@@ -51,7 +51,8 @@ impl Progress {
         match self.kind {
             Kind::Silent => {}
             Kind::Bar if inside.pace.is_long(Instant::now()) => {
-                inside.bar.get_or_insert_with(|| bar(self.total)).set_position(done as u64);
+                let elapsed = inside.pace.start.elapsed();
+                inside.bar.get_or_insert_with(|| bar(self.total, elapsed)).set_position(done as u64);
             }
             Kind::Lines if inside.pace.is_due(Instant::now()) => say(&format!("… {done} of {} steps", self.total)),
             Kind::Bar | Kind::Lines => {}
@@ -72,10 +73,10 @@ impl Progress {
     }
 }
 
-/// A bar that leaves nothing behind.
-fn bar(total: usize) -> ProgressBar {
+/// A bar for work that has gone on for a while, which leaves nothing behind.
+fn bar(total: usize, elapsed: Duration) -> ProgressBar {
     let template = ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {elapsed}");
-    let bar = ProgressBar::new(total as u64).with_finish(ProgressFinish::AndClear);
+    let bar = ProgressBar::new(total as u64).with_finish(ProgressFinish::AndClear).with_elapsed(elapsed);
     template.map(|template| bar.clone().with_style(template)).unwrap_or(bar)
 }
 

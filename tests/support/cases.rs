@@ -27,7 +27,7 @@ pub enum Back {
 }
 
 /// Commands that change neither the kernel nor the state.
-pub const READERS: [&str; 24] = [
+pub const READERS: [&str; 26] = [
     "list",
     "inspect",
     "exec",
@@ -50,6 +50,8 @@ pub const READERS: [&str; 24] = [
     "doctor-probe",
     "help",
     "check",
+    "plan",
+    "export",
     "version",
     "completions",
 ];
@@ -153,10 +155,19 @@ pub static REPAIR: Case = Case {
     back: Back::Run("true"),
     watch: TWO,
 };
+/// From one subnet to two, of which the first has a policy then.
+pub static APPLY: Case = Case {
+    before: &["vpcctl apply -f $T/one.yaml"],
+    command: "vpcctl apply -f $T/two.yaml",
+    back: Back::Run("vpcctl apply --prune -f $T/one.yaml"),
+    ..BARE
+};
+pub static DESTROY: Case =
+    Case { command: "vpcctl destroy -f $T/one.yaml", back: Back::Undo("vpcctl apply -f $T/one.yaml"), ..APPLY };
 pub static CLEANUP_ALL: Case =
     Case { before: &[VPC1, VPC2, NAT, PEER, APP], command: "vpcctl cleanup-all --yes", ..BARE };
 
-pub static CASES: [&Case; 18] = [
+pub static CASES: [&Case; 20] = [
     &CREATE_VPC,
     &ADD_SUBNET,
     &ADD_INSTANCE,
@@ -174,6 +185,8 @@ pub static CASES: [&Case; 18] = [
     &STOP_APP,
     &RESTORE,
     &REPAIR,
+    &APPLY,
+    &DESTROY,
     &CLEANUP_ALL,
 ];
 
@@ -188,6 +201,10 @@ impl Case {
         let many = format!(r#"{{"ingress": [{}], "default": {{"ingress": "allow"}}}}"#, rules.join(", "));
         sandbox.file("one.json", few);
         sandbox.file("two.json", &many);
+        let one = "version: 1\nvpcs:\n- {name: vpc1, cidr: 10.0.0.0/16, subnets: [{name: web, cidr: 10.0.1.0/24}]}\n";
+        let two = "{name: web, cidr: 10.0.1.0/24, policy: one.json}, {name: db, cidr: 10.0.2.0/24}";
+        sandbox.file("one.yaml", one);
+        sandbox.file("two.yaml", &one.replace("{name: web, cidr: 10.0.1.0/24}", two));
     }
 
     /// The command's name.

@@ -37,6 +37,15 @@ pub fn stop_app(state: &mut State, target: &Target, port: Option<Port>) -> Resul
     Ok(())
 }
 
+impl State {
+    /// The apps of an instance by port; a subnet stands for its first one.
+    pub(crate) fn apps_at(&self, target: &Target) -> Result<impl Iterator<Item = (Port, &App)>> {
+        self.check_target(target)?;
+        let subnet = target.subnet.as_ref().map(|name| self.subnet(&target.vpc, name)).transpose()?;
+        Ok(subnet.into_iter().flat_map(|subnet| subnet.apps_of(target.instance.as_ref())))
+    }
+}
+
 /// The apps of an instance, by port.
 fn apps_mut<'a>(state: &'a mut State, target: &Target) -> Result<&'a mut BTreeMap<Port, App>> {
     state.check_target(target)?;

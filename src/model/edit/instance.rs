@@ -23,6 +23,12 @@ pub struct InstanceSpec {
 
 /// Adds an instance to a subnet.
 pub fn add_instance(state: &mut State, spec: &InstanceSpec) -> Result<()> {
+    insert_instance(state, spec)?;
+    check_names(state)
+}
+
+/// The same, where whoever adds many compares the names in the kernel once, at the end.
+pub(crate) fn insert_instance(state: &mut State, spec: &InstanceSpec) -> Result<()> {
     let subnet = state.subnet(&spec.vpc, &spec.subnet)?;
     if let Some(existing) = subnet.instances.get(&spec.name) {
         return same_as(existing, spec);
@@ -33,7 +39,7 @@ pub fn add_instance(state: &mut State, spec: &InstanceSpec) -> Result<()> {
     };
     let instance = Instance { address, policy: None, apps: BTreeMap::new() };
     state.subnet_mut(&spec.vpc, &spec.subnet)?.instances.insert(spec.name.clone(), instance);
-    check_names(state)
+    Ok(())
 }
 
 /// Deletes an instance that `add-instance` made.

@@ -28,10 +28,13 @@ pub fn take_link(state: &State, pool: Cidr, networks: &[Cidr]) -> Result<Link> {
     let used: BTreeSet<Cidr> = state.links().into_iter().map(|link| link.0).collect();
     let mut offset = 0;
     while let Some(candidate) = pool.address(offset).and_then(|address| Cidr::containing(address, 31)) {
+        if used.contains(&candidate) {
+            offset += 2;
+            continue;
+        }
         match taken.iter().find(|network| network.overlaps(candidate)) {
             // Whole networks are stepped over at once: a /8 in the way is one step, not four million.
             Some(network) => offset = offset_after(pool, *network),
-            None if used.contains(&candidate) => offset += 2,
             None => return Ok(Link(candidate)),
         }
     }
@@ -52,12 +55,28 @@ pub fn give_uplink(state: &mut State, vpc: &VpcName, pool: Cidr, facts: &HostFac
         return Ok(());
     }
     let networks: Vec<Cidr> = facts.networks.iter().map(|network| network.cidr).collect();
-    let uplink = Uplink { link: take_link(state, pool, &networks)?, pool };
+    let link = match facts.promised.get(vpc) {
+        Some(link) => *link,
+        None => take_link(state, pool, &[networks, facts.promised_cidrs()].concat())?,
+    };
+    let uplink = Uplink { link, pool };
     if state.vpcs.values().all(|vpc| vpc.uplink.is_none()) {
         note_table(state, "filter", &["INPUT", "FORWARD"], facts);
     }
     state.vpc_mut(vpc)?.uplink = Some(uplink);
     Ok(())
+}
+
+/// Refuses addresses that an uplink or a peering can't have: they are no two, or in a network at one of its ends.
+pub fn check_link(link: Cidr, networks: &[Cidr]) -> Result<Link> {
+    if link.prefix() != MAX_POOL_PREFIX {
+        return Err(Failure::usage(format!("{link} is not the two addresses of a link")).hint("write a /31"));
+    }
+    match networks.iter().find(|network| network.overlaps(link)) {
+        None => Ok(Link(link)),
+        Some(network) => Err(Failure::conflict(format!("{link} can't be a link: it overlaps {network}"))
+            .hint("leave it out, and vpcctl chooses")),
+    }
 }
 
 /// Records an interface that VPCs leave by, and how it was before.
@@ -91,6 +110,31 @@ fn note_table(state: &mut State, table: &str, chains: &[&str], facts: &HostFacts
 fn forget_table(state: &mut State, table: &str) {
     state.host.own_tables.remove(table);
     state.host.own_chains.retain(|(of, _)| of != table);
+}
+
+/// An edit of many parts may pass through states without uplinks, NAT or VPCs: what the host had before the first of them is
+/// still what `old` says.
+pub fn keep_record(old: &State, state: &mut State) {
+    let new = std::mem::replace(&mut state.host, old.host.clone());
+    if !old.vpcs.is_empty() && !state.vpcs.is_empty() {
+        let taken: BTreeSet<u16> = old.host.wans.values().map(|wan| wan.index).collect();
+        let mut free = (1..=u16::MAX).filter(|index| !taken.contains(index));
+        for (name, wan) in new.wans {
+            if !state.host.wans.contains_key(&name)
+                && let Some(index) = free.next()
+            {
+                state.host.wans.insert(name, Wan { index, ..wan });
+            }
+        }
+        let had_uplinks = old.vpcs.values().any(|vpc| vpc.uplink.is_some());
+        let is_known =
+            |table: &str| (table == "nat" && !old.host.wans.is_empty()) || (table == "filter" && had_uplinks);
+        state.host.own_tables.extend(new.own_tables.into_iter().filter(|table| !is_known(table)));
+        state.host.own_chains.extend(new.own_chains.into_iter().filter(|(table, _)| !is_known(table)));
+    } else {
+        state.host = new;
+    }
+    forget_unused(state);
 }
 
 /// Takes from the record of the host what no VPC uses any more.

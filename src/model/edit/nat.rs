@@ -54,6 +54,15 @@ pub fn enable_nat(state: &mut State, spec: &NatSpec, facts: &HostFacts) -> Resul
     link::record_wan(state, wan, facts)
 }
 
+/// Makes these the subnets that NAT serves: `None` is every public one. It is enabled already.
+pub(crate) fn set_nat_scope(state: &mut State, vpc: &VpcName, subnets: Option<&BTreeSet<Name>>) -> Result<()> {
+    subnets.into_iter().flatten().try_for_each(|subnet| check_public(state, vpc, subnet))?;
+    if let Some(nat) = &mut state.vpc_mut(vpc)?.nat {
+        nat.scope = subnets.map_or(NatScope::AllPublic, |names| NatScope::Only(names.clone()));
+    }
+    Ok(())
+}
+
 /// Takes internet access from one subnet, or from the whole VPC. Where there is none, nothing changes.
 pub fn disable_nat(state: &mut State, vpc_name: &VpcName, subnet: Option<&Name>) -> Result<()> {
     if let Some(subnet) = subnet {
@@ -79,7 +88,7 @@ pub fn disable_nat(state: &mut State, vpc_name: &VpcName, subnet: Option<&Name>)
 }
 
 /// Refuses an interface that the host doesn't have.
-pub(super) fn check_wan(facts: &HostFacts, wan: &IfName) -> Result<()> {
+pub(crate) fn check_wan(facts: &HostFacts, wan: &IfName) -> Result<()> {
     if facts.links.contains_key(wan) {
         return Ok(());
     }

@@ -6,10 +6,19 @@ use crate::error::{Failure, Result};
 use crate::model::cidr::Cidr;
 use crate::model::edit::link;
 use crate::model::name::VpcName;
-use crate::model::state::{CidrPair, Peering, PeeringScope, State};
+use crate::model::state::{CidrPair, Link, Peering, PeeringScope, State};
 
 /// Connects two VPCs, if they aren't yet.
 pub fn peer(state: &mut State, one: &VpcName, other: &VpcName, pool: Cidr) -> Result<()> {
+    peer_by(state, (one, other), &mut |state| link::take_link(state, pool, &[]))
+}
+
+/// The same, by a link that `choose` gives.
+pub(crate) fn peer_by(
+    state: &mut State,
+    (one, other): (&VpcName, &VpcName),
+    choose: &mut dyn FnMut(&State) -> Result<Link>,
+) -> Result<()> {
     let (a, b) = ordered(one, other)?;
     let (cidr_a, cidr_b) = (state.vpc(a)?.cidr, state.vpc(b)?.cidr);
     if state.peerings.iter().any(|peering| (&peering.a, &peering.b) == (a, b)) {
@@ -21,7 +30,7 @@ pub fn peer(state: &mut State, one: &VpcName, other: &VpcName, pool: Cidr) -> Re
     }
     check_routes(state, a, b)?;
     check_routes(state, b, a)?;
-    let link = link::take_link(state, pool, &[])?;
+    let link = choose(state)?;
     state.peerings.push(Peering { a: a.clone(), b: b.clone(), link, scope: PeeringScope::Everything });
     state.peerings.sort_by(|x, y| (&x.a, &x.b).cmp(&(&y.a, &y.b)));
     Ok(())
@@ -54,6 +63,17 @@ pub fn allow_cidr(state: &mut State, pair: CidrPair, between: Option<(&VpcName, 
         }
     }
     Ok(())
+}
+
+/// Refuses a pair whose CIDRs are not inside of the two VPCs, one in each.
+pub(crate) fn check_pair(state: &State, pair: CidrPair, (a, b): (&VpcName, &VpcName)) -> Result<()> {
+    let CidrPair { src, dst } = pair;
+    let (of_a, of_b) = (state.vpc(a)?.cidr, state.vpc(b)?.cidr);
+    if (of_a.covers(src) && of_b.covers(dst)) || (of_b.covers(src) && of_a.covers(dst)) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("{src} to {dst} is not from {a}'s {of_a} to {b}'s {of_b}, or back"))
+        .hint("name a CIDR inside of each of the two VPCs"))
 }
 
 fn ordered<'a>(one: &'a VpcName, other: &'a VpcName) -> Result<(&'a VpcName, &'a VpcName)> {

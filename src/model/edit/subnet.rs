@@ -4,7 +4,7 @@ use crate::error::{Failure, Result};
 use crate::model::cidr::Cidr;
 use crate::model::edit::check_names;
 use crate::model::name::{Name, VpcName};
-use crate::model::state::{NatScope, State, Subnet, SubnetType};
+use crate::model::state::{Nat, NatScope, State, Subnet, SubnetType};
 
 /// The longest prefix of a subnet in bits: network, gateway, one instance, broadcast.
 pub const MAX_SUBNET_PREFIX: u8 = 30;
@@ -36,6 +36,12 @@ impl SubnetSpec {
 
 /// Adds a subnet and its first instance.
 pub fn add_subnet(state: &mut State, spec: &SubnetSpec) -> Result<()> {
+    insert_subnet(state, spec)?;
+    check_names(state)
+}
+
+/// The same, where whoever adds many compares the names in the kernel once, at the end.
+pub(crate) fn insert_subnet(state: &mut State, spec: &SubnetSpec) -> Result<()> {
     let SubnetSpec { vpc, name, cidr, kind } = spec;
     spec.check()?;
     let found = state.vpc(vpc)?;
@@ -53,7 +59,17 @@ pub fn add_subnet(state: &mut State, spec: &SubnetSpec) -> Result<()> {
     let subnet =
         Subnet { cidr: *cidr, kind: *kind, policy: None, apps: Default::default(), instances: Default::default() };
     state.vpc_mut(vpc)?.subnets.insert(name.clone(), subnet);
-    check_names(state)
+    Ok(())
+}
+
+/// Makes a subnet public or private. A private one leaves what NAT serves.
+pub(crate) fn set_subnet_type(state: &mut State, vpc: &VpcName, name: &Name, kind: SubnetType) -> Result<()> {
+    let is_named = |nat: &Nat| matches!(&nat.scope, NatScope::Only(names) if names.contains(name));
+    if kind == SubnetType::Private && state.vpc(vpc)?.nat.as_ref().is_some_and(is_named) {
+        super::nat::disable_nat(state, vpc, Some(name))?;
+    }
+    state.subnet_mut(vpc, name)?.kind = kind;
+    Ok(())
 }
 
 /// Deletes a subnet with its instances.

@@ -1,5 +1,7 @@
 //! Creating and deleting VPCs.
 
+use std::collections::BTreeSet;
+
 use crate::error::{Failure, Result};
 use crate::model::cidr::Cidr;
 use crate::model::edit::{check_names, link};
@@ -43,6 +45,12 @@ impl VpcSpec {
 
 /// Creates a VPC, with an uplink where the host gets access to it.
 pub fn create_vpc(state: &mut State, spec: &VpcSpec, facts: &HostFacts) -> Result<()> {
+    insert_vpc(state, spec, facts)?;
+    check_names(state)
+}
+
+/// The same, where whoever creates many compares the names in the kernel once, at the end.
+pub(crate) fn insert_vpc(state: &mut State, spec: &VpcSpec, facts: &HostFacts) -> Result<()> {
     spec.check()?;
     if let Some(existing) = state.vpcs.get(&spec.name) {
         same_as(existing, spec)?;
@@ -73,7 +81,25 @@ pub fn create_vpc(state: &mut State, spec: &VpcSpec, facts: &HostFacts) -> Resul
     if state.vpc(&spec.name)?.host_access == HostAccess::On {
         link::give_uplink(state, &spec.name, spec.pool, facts)?;
     }
-    check_names(state)
+    Ok(())
+}
+
+/// Gives the host access to a VPC that is there, as far as nothing is in the way, or takes it away.
+pub(crate) fn set_host_access(state: &mut State, spec: &VpcSpec, facts: &HostFacts) -> Result<()> {
+    let before = &state.vpc(&spec.name)?.host_access;
+    if spec.host_access && *before == HostAccess::On {
+        return Ok(());
+    }
+    let decided = decide_host_access(state, spec, facts);
+    if decided == HostAccess::On {
+        link::give_uplink(state, &spec.name, spec.pool, facts)?;
+    }
+    let vpc = state.vpc_mut(&spec.name)?;
+    vpc.host_access = decided;
+    if vpc.host_access != HostAccess::On && vpc.nat.is_none() {
+        vpc.uplink = None;
+    }
+    Ok(())
 }
 
 /// Deletes a VPC with all that is in it, and its peerings.
@@ -83,6 +109,13 @@ pub fn delete_vpc(state: &mut State, name: &VpcName) -> Result<()> {
     state.peerings.retain(|peering| &peering.a != name && &peering.b != name);
     link::forget_unused(state);
     Ok(())
+}
+
+/// Deletes those of these VPCs that are there, with their peerings.
+pub fn delete_vpcs(state: &mut State, names: &BTreeSet<VpcName>) {
+    state.vpcs.retain(|name, _| !names.contains(name));
+    state.peerings.retain(|peering| !names.contains(&peering.a) && !names.contains(&peering.b));
+    link::forget_unused(state);
 }
 
 /// Removes everything.
@@ -133,12 +166,7 @@ fn reconsider_host_access(state: &mut State, spec: &VpcSpec, facts: &HostFacts) 
     if !matches!(state.vpc(&spec.name)?.host_access, HostAccess::Overlaps(_)) {
         return Ok(());
     }
-    let decided = decide_host_access(state, spec, facts);
-    if decided == HostAccess::On {
-        link::give_uplink(state, &spec.name, spec.pool, facts)?;
-    }
-    state.vpc_mut(&spec.name)?.host_access = decided;
-    Ok(())
+    set_host_access(state, spec, facts)
 }
 
 /// The host gets a route to the VPC unless that would hide something it routes already.

@@ -29,7 +29,7 @@ pub fn schema() -> Schema {
 }
 
 /// A field that may be left out may not be `null`: see `given`.
-fn without_null(schema: &mut Schema) {
+pub(crate) fn without_null(schema: &mut Schema) {
     let is_null = |value: &Value| *value == json!({"type": "null"}) || *value == json!("null");
     if schema.get("default") == Some(&Value::Null) {
         schema.remove("default");

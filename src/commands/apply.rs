@@ -1,0 +1,79 @@
+//! `vpcctl apply`.
+
+use clap::Args;
+
+use crate::commands::args::PoolArg;
+use crate::commands::topology::{Described, FileArg, kept, note_kept, reason};
+use crate::model::changes::{self, Change};
+use crate::model::facts::HostFacts;
+use crate::model::state::HostAccess;
+use crate::session::{Outcome, Session};
+use crate::view::topology::{Sums, applied, lines};
+
+/// Make the network what a file says
+///
+/// All in one step: it is done as a whole, or undone. What differs is changed in place where that can be, and replaced where it
+/// can't; what the file doesn't have stays, unless --prune is given. A second time nothing changes, and what was removed behind
+/// vpcctl's back is made again.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpcctl apply -f net.yaml
+  vpcctl apply -f net.yaml --prune              also removes what the file doesn't have
+  vpcctl --dry-run apply -f net.yaml            what it would run, as a script")]
+pub struct Apply {
+    #[command(flatten)]
+    file: FileArg,
+    /// Also remove what the file doesn't have
+    #[arg(long)]
+    prune: bool,
+    #[command(flatten)]
+    pool: PoolArg,
+}
+
+impl Apply {
+    pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
+        let pool = self.pool.uplink_pool;
+        let described = self.file.load()?;
+        let want = described.want(self.prune, pool);
+        let state = session.read()?;
+        described.check(&want, &state)?;
+        let mut host = HostFacts::default();
+        let outcome = session.change(&described.subject(&state), |state| {
+            host = described.facts(session, state, pool)?;
+            described.edit(&want, state, &host)
+        })?;
+        note_kept(session, &kept(&want, &outcome.old, &outcome.new, &host));
+        let objects = changes::between(&outcome.old, &outcome.new, reason(&want));
+        report(session, &described, &outcome, &objects)?;
+        note_overlaps(session, &outcome);
+        Ok(())
+    }
+}
+
+/// Says what was done, object by object.
+pub(super) fn report(
+    session: &Session<'_>,
+    described: &Described,
+    outcome: &Outcome,
+    objects: &[Change],
+) -> anyhow::Result<()> {
+    let (name, mended) = (described.name(), outcome.mended);
+    let message = match mended {
+        _ if outcome.dry_run => return Ok(()),
+        _ if outcome.is_change() => format!("{name}: {}", Sums::of(objects).words(true)),
+        0 => format!("{name}: nothing changed"),
+        1 => format!("{name}: 1 object mended"),
+        _ => format!("{name}: {mended} objects mended"),
+    };
+    let shown = applied(outcome.is_change(), mended, objects, &message);
+    session.ui.outcome(&shown, &format!("{}{message}", lines(objects, true)))
+}
+
+/// VPCs that the host could get no way to.
+fn note_overlaps(session: &Session<'_>, outcome: &Outcome) {
+    for (name, vpc) in &outcome.new.vpcs {
+        if let (HostAccess::Overlaps(what), false) = (&vpc.host_access, outcome.old.vpcs.contains_key(name)) {
+            session.ui.note(&format!("the host gets no route to {name}: {} overlaps {what}; all else works", vpc.cidr));
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `vpcctl plan`.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+
+use crate::commands::args::PoolArg;
+use crate::commands::topology::{FileArg, kept, note_kept, reason};
+use crate::error::{CHANGES, Result};
+use crate::model::changes::{self, Action, Change};
+use crate::model::owner::Owner;
+use crate::model::state::State;
+use crate::plan::reconcile::{self, Unmarked};
+use crate::plan::subject::Subject;
+use crate::session::Session;
+use crate::view::topology;
+
+/// Say what applying a file would change
+///
+/// Object by object, with the reason. Ends with 0 where nothing would change and with 2 where something would; what can't be
+/// planned ends with 1 or another of the exit codes. It takes no lock and changes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpcctl plan -f net.yaml
+  vpcctl plan -f net.yaml --prune -o json")]
+pub struct Plan {
+    #[command(flatten)]
+    file: FileArg,
+    /// Also plan to remove what the file doesn't have
+    #[arg(long)]
+    prune: bool,
+    #[command(flatten)]
+    pool: PoolArg,
+}
+
+impl Plan {
+    pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<u8> {
+        let pool = self.pool.uplink_pool;
+        let described = self.file.load()?;
+        let want = described.want(self.prune, pool);
+        let old = session.read()?;
+        described.check(&want, &old)?;
+        if let Some(intent) = session.store.intent()? {
+            session.ui.note(&format!("`{}` has not ended: what it does is not in this plan", intent.changed_by));
+        }
+        let facts = described.facts(session, &old, pool)?;
+        let mut new = old.clone();
+        described.edit(&want, &mut new, &facts)?;
+        let mut objects = changes::between(&old, &new, reason(&want));
+        if old == new {
+            objects = mending(session, &described.subject(&old), &old)?;
+        }
+        let kept = kept(&want, &old, &new, &facts);
+        note_kept(session, &kept);
+        let is_change = !objects.is_empty();
+        session.ui.value(&topology::plan(objects, kept), topology::plan_text)?;
+        Ok(if is_change { CHANGES } else { 0 })
+    }
+}
+
+/// What is not in the kernel as the state says, as applying the file would mend it.
+fn mending(session: &Session<'_>, subject: &Subject, state: &State) -> Result<Vec<Change>> {
+    let ops = subject.ops(state);
+    let plan = reconcile::plan(&ops, &[], &session.observe(&ops)?, Unmarked::Theirs);
+    let mut owners: BTreeMap<&Owner, Vec<String>> = BTreeMap::new();
+    for op in plan.make.iter() {
+        owners.entry(&op.owner).or_default().push(op.identity());
+    }
+    let change = |(owner, objects): (&Owner, Vec<String>)| {
+        let more = if objects.len() > 1 { format!(" and {} more", objects.len() - 1) } else { String::new() };
+        let reason = format!("{}{more}: not in the kernel as it should be", objects[0]);
+        Change { action: Action::Mend, object: owner.describe().replace('`', ""), reason }
+    };
+    Ok(owners.into_iter().map(change).collect())
+}

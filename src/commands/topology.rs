@@ -1,0 +1,175 @@
+//! What `plan`, `apply` and `destroy` share: the topology file, read and checked before any process starts.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::app::confine;
+use crate::commands::args::one;
+use crate::error::{Failure, Result};
+use crate::model::app::UserName;
+use crate::model::changes::{self, Change};
+use crate::model::cidr::Cidr;
+use crate::model::facts::HostFacts;
+use crate::model::policy_file::MAX_FILE_BYTES;
+use crate::model::state::State;
+use crate::model::topology_file::{AppEntry, Misfit, Source, Topology, Want};
+use crate::plan::subject::Subject;
+use crate::session::Session;
+
+/// How many objects a note names.
+const NAMED: usize = 5;
+
+/// A topology file, by place or as `--file`.
+#[derive(Debug, Args)]
+pub struct FileArg {
+    /// The topology file
+    #[arg(value_name = "FILE")]
+    by_place: Option<PathBuf>,
+    /// The topology file, YAML or JSON; - is standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+/// A topology and where it comes from.
+#[derive(Debug)]
+pub struct Described {
+    source: Source,
+    /// What the file says.
+    pub topology: Topology,
+}
+
+impl FileArg {
+    /// The topology as it is written, without the files that it names.
+    pub fn parse(&self) -> Result<Described> {
+        let file = one("topology file", self.by_place.as_deref(), self.file.as_deref())?;
+        let source = read(file)?;
+        Ok(Described { topology: source.parse()?, source })
+    }
+
+    /// The topology with its policies, and its apps' directories as absolute paths.
+    pub fn load(&self) -> Result<Described> {
+        let Described { source, mut topology } = self.parse()?;
+        let base = self.base();
+        let policies = topology.load_policies(&|path| read_policy(&base.join(path)));
+        let apps = policies.and_then(|()| topology.each_app(&|app| settle(app, &base)));
+        apps.map_err(|Misfit { path, failure }| source.at(&path, failure))?;
+        Ok(Described { source, topology })
+    }
+
+    /// The directory that paths in the file start from.
+    fn base(&self) -> PathBuf {
+        let file = self.by_place.as_deref().or(self.file.as_deref()).filter(|file| *file != Path::new("-"));
+        file.and_then(Path::parent).map(Path::to_owned).unwrap_or_default()
+    }
+}
+
+impl Described {
+    /// The file's name, for messages.
+    pub fn name(&self) -> &str {
+        &self.source.name
+    }
+
+    /// What is wanted.
+    pub fn want(&self, prune: bool, pool: Cidr) -> Want<'_> {
+        Want { topology: &self.topology, prune, pool }
+    }
+
+    /// The edit of the state; what can't be is put down to a place in the file.
+    pub fn edit(&self, want: &Want<'_>, state: &mut State, facts: &HostFacts) -> Result<()> {
+        want.edit(state, facts).map_err(|Misfit { path, failure }| self.source.at(&path, failure))
+    }
+
+    /// Refuses what would be wrong on any host.
+    pub fn check(&self, want: &Want<'_>, state: &State) -> Result<()> {
+        self.edit(want, &mut state.clone(), &self.topology.ideal_host(state))
+    }
+
+    /// What the edit has to know of the host.
+    pub fn facts(&self, session: &Session<'_>, state: &State, pool: Cidr) -> Result<HostFacts> {
+        if self.topology.adds_nat(state) { session.facts_with_barriers(state, pool) } else { session.facts(state) }
+    }
+
+    /// Whose objects are looked after: all that the file names.
+    pub fn subject(&self, state: &State) -> Subject {
+        let named: std::collections::BTreeSet<_> = self.topology.vpcs.iter().map(|vpc| &vpc.name).collect();
+        // To ask of each object whether it is meant costs more than to mean all.
+        if state.vpcs.keys().all(|name| named.contains(name)) {
+            return Subject::Everything;
+        }
+        Subject::Of(self.topology.owners())
+    }
+}
+
+/// What the edit does away with and only `--prune` would.
+pub fn kept(want: &Want<'_>, old: &State, new: &State, facts: &HostFacts) -> Vec<String> {
+    let mut pruned = old.clone();
+    if want.prune || (Want { prune: true, ..*want }).edit(&mut pruned, facts).is_err() {
+        return Vec::new();
+    }
+    changes::between(new, &pruned, "").into_iter().map(|Change { object, .. }| object).collect()
+}
+
+/// Tells what stays although the file doesn't have it.
+pub fn note_kept(session: &Session<'_>, kept: &[String]) {
+    let more = if kept.len() > NAMED { format!(" and {} more", kept.len() - NAMED) } else { String::new() };
+    if !kept.is_empty() {
+        let named = kept[..kept.len().min(NAMED)].join(", ");
+        session.ui.note(&format!("not as in the file, and left so without --prune: {named}{more}"));
+    }
+}
+
+/// Why something goes.
+pub fn reason(want: &Want<'_>) -> &'static str {
+    if want.prune { "not in the file (--prune)" } else { "the file says so" }
+}
+
+/// An app's user is there, and so is its directory.
+fn settle(app: &mut AppEntry, base: &Path) -> Result<()> {
+    confine::user(&app.user.clone().unwrap_or_else(UserName::nobody))?;
+    let directory = match &app.directory {
+        None if app.command.is_empty() => return Ok(()),
+        None => Path::new(".").join(base),
+        Some(directory) => Path::new(".").join(base).join(directory),
+    };
+    let refuse = |why: &str| {
+        Failure::usage(format!("cannot run in `{}`: {why}", directory.display()))
+            .hint("name a directory that exists: `directory: /srv`")
+    };
+    let absolute = directory.canonicalize().map_err(|error| refuse(&error.to_string()))?;
+    let text = absolute.to_str().filter(|_| absolute.is_dir());
+    app.directory = Some(text.ok_or_else(|| refuse("it is no directory with a name in UTF-8"))?.to_owned());
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Source> {
+    if path == Path::new("-") {
+        return text("standard input", io::stdin().lock());
+    }
+    let name = path.display().to_string();
+    let opened = File::open(path);
+    let file =
+        opened.map_err(|error| unreadable(&name, &error).hint("name a topology file, or - for standard input"))?;
+    text(&name, file)
+}
+
+fn read_policy(path: &Path) -> Result<Source> {
+    let name = path.display().to_string();
+    let hint = "a policy's path starts from the directory of the topology file";
+    text(&name, File::open(path).map_err(|error| unreadable(&name, &error).hint(hint))?)
+}
+
+/// All of a text, as much of it as may be.
+fn text(name: &str, reader: impl Read) -> Result<Source> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(name, &error))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Failure::usage(format!("`{name}` is not UTF-8 text")).hint("write it in UTF-8"))?;
+    Ok(Source { name: name.to_owned(), text })
+}
+
+fn unreadable(name: &str, error: &io::Error) -> Failure {
+    Failure::usage(format!("cannot read `{name}`: {error}"))
+}

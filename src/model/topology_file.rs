@@ -1,0 +1,130 @@
+//! Topology files: a whole network in YAML or JSON. Text becomes a [`Topology`], and that an edit of the state.
+
+mod read;
+mod schema;
+mod want;
+
+use std::collections::BTreeSet;
+
+use schemars::Schema;
+use schemars::generate::SchemaSettings;
+use schemars::transform::{RecursiveTransform, Transform};
+
+use crate::error::{Failure, Result};
+use crate::model::facts::{HostFacts, HostLink};
+use crate::model::owner::Owner;
+use crate::model::policy_file::{self, PolicyEntry, SubnetSelector, without_null};
+use crate::model::state::State;
+
+pub use read::Source;
+pub use schema::{AppEntry, NatChoice, PeeringEntry, PolicyChoice, SubnetEntry, Topology, VERSION, VpcEntry};
+pub use want::{Misfit, Want, export};
+
+/// The JSON Schema of a topology file.
+pub fn schema() -> Schema {
+    let generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
+    let mut schema = generator.into_root_schema_for::<Topology>();
+    schema.insert("title".into(), "vpcctl topology file".into());
+    RecursiveTransform(without_null).transform(&mut schema);
+    schema
+}
+
+impl Topology {
+    /// Reads the policies that it names, by `read`: path in, text and its name out.
+    pub fn load_policies(&mut self, read: &dyn Fn(&str) -> Result<Source>) -> Result<(), Misfit> {
+        for (v, vpc) in self.vpcs.iter_mut().enumerate() {
+            for (s, subnet) in vpc.subnets.iter_mut().enumerate() {
+                let path = format!("vpcs[{v}].subnets[{s}]");
+                let selectors = [SubnetSelector::Name(subnet.name.clone()), SubnetSelector::Cidr(subnet.cidr)];
+                load(&mut subnet.policy, &selectors, read, &|| format!("{path}.policy"))?;
+                for (i, instance) in subnet.instances.iter_mut().enumerate() {
+                    load(&mut instance.policy, &selectors, read, &|| format!("{path}.instances[{i}].policy"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every app, by what it may be put right.
+    pub fn each_app(&mut self, put_right: &dyn Fn(&mut AppEntry) -> Result<()>) -> Result<(), Misfit> {
+        let each = |apps: &mut Vec<AppEntry>, path: String| {
+            apps.iter_mut().enumerate().try_for_each(|(at, app)| {
+                put_right(app).map_err(|failure| Misfit { path: format!("{path}.apps[{at}]"), failure })
+            })
+        };
+        for (v, vpc) in self.vpcs.iter_mut().enumerate() {
+            for (s, subnet) in vpc.subnets.iter_mut().enumerate() {
+                each(&mut subnet.apps, format!("vpcs[{v}].subnets[{s}]"))?;
+                for (i, instance) in subnet.instances.iter_mut().enumerate() {
+                    each(&mut instance.apps, format!("vpcs[{v}].subnets[{s}].instances[{i}]"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Does it want NAT where a state has none?
+    pub fn adds_nat(&self, state: &State) -> bool {
+        let has_nat = |vpc: &VpcEntry| state.vpcs.get(&vpc.name).is_some_and(|found| found.nat.is_some());
+        self.vpcs.iter().any(|vpc| matches!(vpc.nat, Some(NatChoice::On(_))) && !has_nat(vpc))
+    }
+
+    /// Whose objects it names.
+    pub fn owners(&self) -> Vec<Owner> {
+        self.vpcs.iter().map(|vpc| Owner::Vpc(vpc.name.clone())).collect()
+    }
+
+    /// A host that has all that the file and the state name: what is wrong with the file there is wrong with it everywhere.
+    pub fn ideal_host(&self, state: &State) -> HostFacts {
+        let of_file = self.vpcs.iter().flat_map(|vpc| {
+            let of_nat = match &vpc.nat {
+                Some(NatChoice::On(nat)) => nat.interface.as_ref(),
+                _ => None,
+            };
+            vpc.interface.iter().chain(of_nat)
+        });
+        let of_state = state.vpcs.values().flat_map(|vpc| vpc.wan.iter().chain(vpc.nat.as_ref().map(|nat| &nat.wan)));
+        let any = "any".parse().ok();
+        let link = HostLink { mtu: crate::model::facts::DEFAULT_MTU, forwarding: false };
+        let names = of_file.chain(of_state).cloned().chain(any.clone());
+        HostFacts { default_wan: any, links: names.map(|name| (name, link.clone())).collect(), ..HostFacts::default() }
+    }
+}
+
+/// Puts the policy of a file in the place of its path; an inline one has to be for this subnet.
+fn load(
+    choice: &mut Option<PolicyChoice>,
+    selectors: &[SubnetSelector],
+    read: &dyn Fn(&str) -> Result<Source>,
+    path: &dyn Fn() -> String,
+) -> Result<(), Misfit> {
+    let picked = match choice {
+        None | Some(PolicyChoice::None) => return Ok(()),
+        Some(PolicyChoice::Inline(entry)) => pick(vec![(**entry).clone()], selectors, "the policy"),
+        Some(PolicyChoice::File(file)) => {
+            read(file).and_then(|Source { name, text }| pick(policy_file::parse(&text, &name)?, selectors, &name))
+        }
+    };
+    let entry = picked.map_err(|failure| Misfit { path: path(), failure })?;
+    *choice = Some(PolicyChoice::Inline(Box::new(entry)));
+    Ok(())
+}
+
+/// The policy that is for this subnet, or for any.
+fn pick(entries: Vec<PolicyEntry>, selectors: &[SubnetSelector], file: &str) -> Result<PolicyEntry> {
+    let several = entries.len() > 1;
+    let fits = |entry: &PolicyEntry| entry.subnet.as_ref().map_or(!several, |subnet| selectors.contains(subnet));
+    let named: BTreeSet<String> =
+        entries.iter().filter_map(|entry| entry.subnet.as_ref()).map(SubnetSelector::to_string).collect();
+    let mut fitting = entries.into_iter().filter(fits);
+    match (fitting.next(), fitting.next()) {
+        (Some(entry), None) => Ok(entry),
+        (None, _) => {
+            let named = named.into_iter().collect::<Vec<_>>().join(", ");
+            Err(Failure::usage(format!("{file}: the policy is for {named}, not for {}", selectors[0]))
+                .hint("name a file with the policy of this subnet"))
+        }
+        (Some(_), Some(_)) => Err(Failure::usage(format!("{file}: several policies are for {}", selectors[0]))
+            .hint("write one policy with all rules: the first that matches decides")),
+    }
+}

@@ -1,0 +1,446 @@
+//! What a topology file may hold: the same types are read, written, and made a JSON Schema of.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::error::Failure;
+use crate::model::app::{Port, UserName};
+use crate::model::cidr::Cidr;
+use crate::model::name::{IfName, Name, VpcName};
+use crate::model::policy::{Policy, refuse};
+use crate::model::policy_file::{PolicyEntry, given};
+use crate::model::state::{CidrPair, SubnetType};
+
+/// The version of topology files. Fields may be added within a version.
+pub const VERSION: u32 = 1;
+
+/// The word for a peering that lets everything pass.
+const EVERYTHING: &str = "everything";
+
+/// A network of VPCs, as a file describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "topology")]
+pub struct Topology {
+    /// The version of this format.
+    pub version: Version,
+    /// Where an editor finds the schema of topology files. Of no other meaning.
+    #[serde(default, rename = "$schema", skip_serializing, deserialize_with = "given")]
+    pub schema: Option<String>,
+    /// The VPCs. They are made in this order.
+    #[serde(default)]
+    pub vpcs: Vec<VpcEntry>,
+    /// The peerings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peerings: Vec<PeeringEntry>,
+}
+
+/// A VPC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "vpc")]
+pub struct VpcEntry {
+    /// Its name.
+    pub name: VpcName,
+    /// Its addresses, /8 to /30. Another CIDR replaces the VPC.
+    pub cidr: Cidr,
+    /// The MTU of all its links, in bytes; without it: that of the way out when the VPC is made.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schemars(range(min = 68, max = 65535))]
+    pub mtu: Option<u16>,
+    /// Whether the host may open connections to its instances; without it: yes where the VPC is made.
+    #[serde(default, alias = "host_access", skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub host_access: Option<bool>,
+    /// The host's interface that NAT uses; without it: the default route's.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub interface: Option<IfName>,
+    /// The link to the host; without it: vpcctl chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub uplink: Option<UplinkEntry>,
+    /// Internet access for public subnets; without it: none where the VPC is made.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub nat: Option<NatChoice>,
+    /// Its subnets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subnets: Vec<SubnetEntry>,
+}
+
+/// The link between a VPC's router and the host, where something needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "uplink")]
+pub struct UplinkEntry {
+    /// Its two addresses, as a /31.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub addresses: Option<Cidr>,
+    /// Where they are taken from.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub pool: Option<Cidr>,
+}
+
+/// Internet access: `true`, `false`, or how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NatChoice {
+    /// Nobody has it.
+    Off,
+    /// The public subnets have it.
+    On(NatFields),
+}
+
+/// How a VPC's public subnets reach the internet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "nat")]
+pub struct NatFields {
+    /// The host's interface; without it: the VPC's.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub interface: Option<IfName>,
+    /// The public subnets that have it; without it: all.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub subnets: Option<BTreeSet<Name>>,
+    /// Whom instances ask for names, three at most; an empty list: whom the host asks.
+    #[serde(default, alias = "dns", skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub nameservers: Option<Vec<Ipv4Addr>>,
+}
+
+/// A subnet, with its first instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "subnet-entry")]
+pub struct SubnetEntry {
+    /// Its name.
+    pub name: Name,
+    /// Its addresses, inside the VPC's. Another CIDR replaces the subnet.
+    pub cidr: Cidr,
+    /// Whether it may have internet access; without it: private.
+    #[serde(default, rename = "type")]
+    pub kind: SubnetType,
+    /// The policy of its instances that have none of their own: a file's path, or the policy itself; `null`: none.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "chosen")]
+    pub policy: Option<PolicyChoice>,
+    /// The apps of its first instance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apps: Vec<AppEntry>,
+    /// Its further instances.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<InstanceEntry>,
+}
+
+/// A further instance of a subnet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "instance")]
+pub struct InstanceEntry {
+    /// Its name.
+    pub name: Name,
+    /// Its address; without it: the lowest free one. Another address replaces the instance.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub address: Option<Ipv4Addr>,
+    /// Its own policy, in place of the subnet's: a file's path, or the policy itself; `null`: none.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "chosen")]
+    pub policy: Option<PolicyChoice>,
+    /// Its apps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apps: Vec<AppEntry>,
+}
+
+/// An app of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "app-entry")]
+pub struct AppEntry {
+    /// The TCP port that it listens on.
+    #[serde(default = "default_port")]
+    pub port: Port,
+    /// The program and its arguments; without it: the built-in web server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// The user that it runs as, by name or number; without it: nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub user: Option<UserName>,
+    /// Where it runs, from the file's directory on; without it: there, and / for the built-in web server.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub directory: Option<String>,
+    /// How many seconds it may take until it answers; 0 doesn't wait.
+    #[serde(default = "default_wait")]
+    #[schemars(range(max = 600))]
+    pub wait: u16,
+}
+
+/// A peering of two VPCs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "PeeringFields")]
+#[schemars(rename = "peering", with = "PeeringFields")]
+pub struct PeeringEntry {
+    /// The two VPCs.
+    pub vpcs: [VpcName; 2],
+    /// The addresses of its link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<Cidr>,
+    /// What may pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Allow>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct PeeringFields {
+    /// The two VPCs.
+    #[serde(default, deserialize_with = "given")]
+    vpcs: Option<[VpcName; 2]>,
+    /// One VPC, where `vpcs` isn't given.
+    #[serde(default, alias = "vpc1", deserialize_with = "given")]
+    a: Option<VpcName>,
+    /// The other VPC.
+    #[serde(default, alias = "vpc2", deserialize_with = "given")]
+    b: Option<VpcName>,
+    /// The addresses of its link, as a /31: the first is that of the VPC whose name sorts first; without it: vpcctl chooses.
+    #[serde(default, deserialize_with = "given")]
+    link: Option<Cidr>,
+    /// Who may open connections to whom; without it: everybody where the peering is made.
+    #[serde(default, deserialize_with = "given")]
+    allow: Option<Allow>,
+}
+
+impl TryFrom<PeeringFields> for PeeringEntry {
+    type Error = String;
+
+    fn try_from(fields: PeeringFields) -> Result<Self, String> {
+        let PeeringFields { vpcs, a, b, link, allow } = fields;
+        let vpcs = match (vpcs, a, b) {
+            (Some(vpcs), None, None) => vpcs,
+            (None, Some(a), Some(b)) => [a, b],
+            _ => return Err("a peering has two VPCs\nwrite `vpcs: [vpc1, vpc2]`".into()),
+        };
+        Ok(PeeringEntry { vpcs, link, allow })
+    }
+}
+
+/// What may pass a peering.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Allow {
+    /// Everything between the two CIDRs.
+    Everything,
+    /// Connections from a source to a destination of this list, and their replies.
+    Pairs(Vec<CidrPair>),
+}
+
+/// A policy: none, a file's, or this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicyChoice {
+    /// None.
+    None,
+    /// The one of a file, by its path.
+    File(String),
+    /// This one.
+    Inline(Box<PolicyEntry>),
+}
+
+impl PolicyChoice {
+    /// The policy, for writing.
+    pub fn inline(policy: &Policy) -> Self {
+        PolicyChoice::Inline(Box::new(PolicyEntry { subnet: None, policy: policy.clone() }))
+    }
+}
+
+/// A port as `deploy-app` chooses it.
+fn default_port() -> Port {
+    Port::MIN.saturating_add(8079)
+}
+
+fn default_wait() -> u16 {
+    10
+}
+
+/// The version: there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct Version;
+
+impl TryFrom<u32> for Version {
+    type Error = String;
+
+    fn try_from(version: u32) -> Result<Self, String> {
+        let unknown = || format!("version {version} is not known\nthis vpcctl reads version {VERSION}");
+        (version == VERSION).then_some(Version).ok_or_else(unknown)
+    }
+}
+
+impl From<Version> for u32 {
+    fn from(_: Version) -> u32 {
+        VERSION
+    }
+}
+
+impl JsonSchema for Version {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "version".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"const": VERSION})
+    }
+}
+
+/// A policy that is there, be it `null`.
+fn chosen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PolicyChoice>, D::Error> {
+    deserializer.deserialize_any(PolicyVisitor).map(Some)
+}
+
+struct PolicyVisitor;
+
+impl<'de> Visitor<'de> for PolicyVisitor {
+    type Value = PolicyChoice;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a policy, the path of a policy file, or null")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<PolicyChoice, E> {
+        Ok(PolicyChoice::None)
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<PolicyChoice, E> {
+        Ok(PolicyChoice::None)
+    }
+
+    fn visit_str<E: de::Error>(self, path: &str) -> Result<PolicyChoice, E> {
+        if path.is_empty() || path.contains('\0') {
+            let failure = Failure::usage(format!("`{}` is no path of a file", path.escape_debug()));
+            return Err(refuse(failure.hint("name a policy file, or write `null` for no policy")));
+        }
+        Ok(PolicyChoice::File(path.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PolicyChoice, A::Error> {
+        PolicyEntry::deserialize(MapAccessDeserializer::new(map)).map(|entry| PolicyChoice::Inline(Box::new(entry)))
+    }
+}
+
+impl Serialize for PolicyChoice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            PolicyChoice::None => serializer.serialize_none(),
+            PolicyChoice::File(path) => serializer.serialize_str(path),
+            PolicyChoice::Inline(entry) => entry.serialize(serializer),
+        }
+    }
+}
+
+impl JsonSchema for PolicyChoice {
+    fn schema_name() -> Cow<'static, str> {
+        "policy-choice".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let inline = generator.subschema_for::<PolicyEntry>();
+        json_schema!({"anyOf": [{"type": "string", "minLength": 1}, inline, {"enum": [null]}]})
+    }
+}
+
+struct NatVisitor;
+
+impl<'de> Visitor<'de> for NatVisitor {
+    type Value = NatChoice;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("true, false, or an object")
+    }
+
+    fn visit_bool<E: de::Error>(self, on: bool) -> Result<NatChoice, E> {
+        Ok(if on { NatChoice::On(NatFields::default()) } else { NatChoice::Off })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<NatChoice, A::Error> {
+        NatFields::deserialize(MapAccessDeserializer::new(map)).map(NatChoice::On)
+    }
+}
+
+impl<'de> Deserialize<'de> for NatChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NatVisitor)
+    }
+}
+
+impl Serialize for NatChoice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            NatChoice::Off => serializer.serialize_bool(false),
+            NatChoice::On(fields) if *fields == NatFields::default() => serializer.serialize_bool(true),
+            NatChoice::On(fields) => fields.serialize(serializer),
+        }
+    }
+}
+
+impl JsonSchema for NatChoice {
+    fn schema_name() -> Cow<'static, str> {
+        "nat-choice".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [{"type": "boolean"}, generator.subschema_for::<NatFields>()]})
+    }
+}
+
+struct AllowVisitor;
+
+impl<'de> Visitor<'de> for AllowVisitor {
+    type Value = Allow;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of `src` and `dst`, or \"{EVERYTHING}\"")
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<Allow, E> {
+        if word == EVERYTHING { Ok(Allow::Everything) } else { Err(E::invalid_value(de::Unexpected::Str(word), &self)) }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Allow, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(pair) = list.next_element()? {
+            pairs.push(pair);
+        }
+        if pairs.is_empty() {
+            let failure = Failure::usage("nothing could pass this peering");
+            return Err(refuse(failure.hint(format!("list pairs, write `{EVERYTHING}`, or leave the peering out"))));
+        }
+        Ok(Allow::Pairs(pairs))
+    }
+}
+
+impl<'de> Deserialize<'de> for Allow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AllowVisitor)
+    }
+}
+
+impl Serialize for Allow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Allow::Everything => serializer.serialize_str(EVERYTHING),
+            Allow::Pairs(pairs) => pairs.serialize(serializer),
+        }
+    }
+}
+
+impl JsonSchema for Allow {
+    fn schema_name() -> Cow<'static, str> {
+        "allow".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let pair = generator.subschema_for::<CidrPair>();
+        json_schema!({"anyOf": [{"const": EVERYTHING}, {"type": "array", "items": pair, "minItems": 1}]})
+    }
+}
