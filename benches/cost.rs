@@ -6,6 +6,6 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Cargo adds a `--bench` of its own.
-    let words = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    bench::main(words, &[])
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    bench::main(&words, &[])
 }

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -16,7 +16,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use vpcctl::host::{namespace, run};
 use vpcctl::model::kernel_names::Netns;
 use vpcctl::model::state::State;
-use vpcctl::plan::batch::{self, Call, Program, Step, Steps};
+use vpcctl::plan::batch::{self, Call, Step, Steps};
 use vpcctl::plan::line::{Place, Setting};
 use vpcctl::plan::op::{Object, Op};
 use vpcctl::plan::topology;
@@ -171,6 +171,18 @@ fn enter(namespace: &File) -> Result<()> {
     Ok(move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?)
 }
 
+/// Runs one tool in a namespace or on the host.
+pub fn tool(netns: Option<&str>, program: &str, args: &[&str], input: &str) -> Result<ExitStatus> {
+    let host = File::open("/proc/thread-self/ns/net")?;
+    let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+    if let Some(netns) = netns {
+        enter(&File::open(Path::new(namespace::NETNS_DIR).join(netns))?)?;
+    }
+    let status = command(Path::new(program), &args, input)?.status();
+    enter(&host)?;
+    Ok(status?)
+}
+
 /// Waits until the kernel has let go of every namespace that was deleted before: it does so in the background, one after the other,
 /// and what is measured next would share the processors with it.
 pub fn settle() -> Result<()> {
@@ -178,8 +190,7 @@ pub fn settle() -> Result<()> {
     let link = "bench-last";
     let add =
         format!("netns add {netns}\nlink add name {link} type veth peer name eth0 netns {netns}\nnetns del {netns}\n");
-    let ip = run::find(Program::Ip.as_str())?;
-    let status = command(&ip, &["-batch".into(), "-".into()], &add)?.status()?;
+    let status = tool(None, "ip", &["-batch", "-"], &add)?;
     ensure!(status.success(), "{status}");
     let deadline = Instant::now() + Duration::from_secs(60);
     while namespace::has_link(link) {

@@ -1,10 +1,9 @@
 //! The networks that are measured.
 
 use anyhow::Result;
+use serde_json::json;
 use vpcctl::host::facts;
-use vpcctl::model::edit::{self, DEFAULT_POOL, NatSpec, SubnetSpec, VpcSpec};
-use vpcctl::model::facts::HostFacts;
-use vpcctl::model::name::{Name, VpcName};
+use vpcctl::model::edit::{self, DEFAULT_POOL, SubnetSpec, VpcSpec};
 use vpcctl::model::state::{State, SubnetType};
 
 /// The commands that make the network of the first steps: one VPC, two subnets, NAT.
@@ -15,43 +14,72 @@ pub const FOUR_COMMANDS: [&[&str]; 4] = [
     &["enable-nat", "vpc1"],
 ];
 
-/// What those four commands make.
-pub fn first_steps() -> Result<State> {
-    let mut state = State::default();
-    let facts = facts::gather(&state, true)?;
-    let vpc: VpcName = "vpc1".parse()?;
-    create(&mut state, &vpc, "10.0.0.0/16", &facts)?;
-    add(&mut state, &vpc, "public", "10.0.1.0/24", SubnetType::Public)?;
-    add(&mut state, &vpc, "private", "10.0.2.0/24", SubnetType::Private)?;
-    let pool = DEFAULT_POOL.parse()?;
-    let spec = NatSpec { vpc, subnet: None, wan: None, nameservers: vec![], pool };
-    let facts = facts::gather(&state, true)?;
-    edit::enable_nat(&mut state, &spec, &facts)?;
-    Ok(state)
+/// The VPC beside a grid.
+pub const ONE_MORE: &str = "more";
+
+/// How many subnets a VPC of a grid has.
+const SUBNETS_OF_A_VPC: usize = 10;
+
+/// Many VPCs with many subnets, each with an instance, and the host's access to all.
+pub struct Grid {
+    vpcs: Vec<GridVpc>,
 }
 
-/// So many VPCs with so many subnets each, and the host's access to all.
-pub fn grid(vpcs: u8, subnets: u8) -> Result<State> {
-    let mut state = State::default();
-    let facts = facts::gather(&state, true)?;
-    for n in 0..vpcs {
-        let vpc: VpcName = format!("vpc{n}").parse()?;
-        create(&mut state, &vpc, &format!("10.{n}.0.0/16"), &facts)?;
-        for m in 0..subnets {
-            let kind = if m % 2 == 0 { SubnetType::Public } else { SubnetType::Private };
-            add(&mut state, &vpc, &format!("subnet{m}"), &format!("10.{n}.{m}.0/24"), kind)?;
-        }
+struct GridVpc {
+    name: String,
+    cidr: String,
+    subnets: Vec<(String, String)>,
+}
+
+impl Grid {
+    /// So many subnets, ten to a VPC.
+    pub fn of_subnets(subnets: usize) -> Self {
+        let vpc = |n: usize| GridVpc::new(n, SUBNETS_OF_A_VPC.min(subnets - n * SUBNETS_OF_A_VPC));
+        Grid { vpcs: (0..subnets.div_ceil(SUBNETS_OF_A_VPC)).map(vpc).collect() }
     }
-    Ok(state)
+
+    /// So many VPCs of one subnet.
+    pub fn of_vpcs(vpcs: usize) -> Self {
+        Grid { vpcs: (0..vpcs).map(|n| GridVpc::new(n, 1)).collect() }
+    }
+
+    /// As a topology file.
+    pub fn topology(&self) -> String {
+        let subnet = |(name, cidr): &(String, String)| json!({"name": name, "cidr": cidr});
+        let vpc = |vpc: &GridVpc| {
+            let subnets: Vec<_> = vpc.subnets.iter().map(subnet).collect();
+            json!({"name": vpc.name, "cidr": vpc.cidr, "subnets": subnets})
+        };
+        let vpcs: Vec<_> = self.vpcs.iter().map(vpc).collect();
+        json!({"version": 1, "vpcs": vpcs}).to_string()
+    }
+
+    /// As a state, on the host as it is.
+    pub fn state(&self) -> Result<State> {
+        let mut state = State::default();
+        self.add_to(&mut state)?;
+        Ok(state)
+    }
+
+    /// Beside what is in a state.
+    pub fn add_to(&self, state: &mut State) -> Result<()> {
+        let facts = facts::gather(state, true)?;
+        let pool = DEFAULT_POOL.parse()?;
+        for GridVpc { name, cidr, subnets } in &self.vpcs {
+            let spec = VpcSpec { name: name.parse()?, cidr: cidr.parse()?, host_access: true, wan: None, pool };
+            edit::create_vpc(state, &spec, &facts)?;
+            for (subnet, cidr) in subnets {
+                let (vpc, name, cidr) = (spec.name.clone(), subnet.parse()?, cidr.parse()?);
+                edit::add_subnet(state, &SubnetSpec { vpc, name, cidr, kind: SubnetType::Private })?;
+            }
+        }
+        Ok(())
+    }
 }
 
-fn create(state: &mut State, name: &VpcName, cidr: &str, facts: &HostFacts) -> Result<()> {
-    let pool = DEFAULT_POOL.parse()?;
-    let spec = VpcSpec { name: name.clone(), cidr: cidr.parse()?, host_access: true, wan: None, pool };
-    Ok(edit::create_vpc(state, &spec, facts)?)
-}
-
-fn add(state: &mut State, vpc: &VpcName, name: &str, cidr: &str, kind: SubnetType) -> Result<()> {
-    let name: Name = name.parse()?;
-    Ok(edit::add_subnet(state, &SubnetSpec { vpc: vpc.clone(), name, cidr: cidr.parse()?, kind })?)
+impl GridVpc {
+    fn new(n: usize, subnets: usize) -> Self {
+        let subnets = (0..subnets).map(|m| (format!("subnet{m}"), format!("10.{n}.{m}.0/24"))).collect();
+        GridVpc { name: format!("vpc{n}"), cidr: format!("10.{n}.0.0/16"), subnets }
+    }
 }
