@@ -1,4 +1,4 @@
-//! The benchmarks. Those that change a network run in a sandbox, which this program enters by starting itself there.
+//! The benchmarks. They change a network, and so run in a sandbox.
 //!
 //! They never fail for being slow: what machine they run on is unknown. They fail where something doesn't work.
 
@@ -12,13 +12,14 @@ mod traffic;
 mod wire;
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+
+pub use program::PROGRAM;
 use report::Report;
 
 /// How they are used.
-const USAGE: &str = "usage: cost [--quick] [--json FILE] [engine | wire]...";
+const USAGE: &str = "usage: make bench [JSON=FILE] [ONLY='engine | wire'] [QUICK=1]";
 
 /// What is asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -29,43 +30,14 @@ struct Options {
     wire: bool,
 }
 
-/// Runs the benchmarks that `words` ask for. `again` are the words that make this program come here when it is started anew.
-pub fn main(words: &[String], again: &[&str]) -> ExitCode {
-    let is_inside = std::env::var_os(vpcctl::sandbox::SANDBOX_VARIABLE).is_some();
-    let result = parse(words).and_then(|options| if is_inside { run(&options) } else { enter(words, again) });
-    result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+/// Refuses words that ask for nothing.
+pub fn check(words: &[String]) -> Result<()> {
+    Options::parse(words).map(|_| ())
 }
 
-fn parse(words: &[String]) -> Result<Options> {
-    let mut options = Options::default();
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "--quick" => options.quick = true,
-            "--json" => options.json = Some(words.next().context(USAGE)?.into()),
-            "engine" => options.engine = true,
-            "wire" => options.wire = true,
-            _ => bail!(USAGE),
-        }
-    }
-    if !(options.engine || options.wire) {
-        (options.engine, options.wire) = (true, true);
-    }
-    Ok(options)
-}
-
-fn enter(words: &[String], again: &[&str]) -> Result<ExitCode> {
-    let this = std::env::current_exe()?;
-    let mut sandbox = Command::new(program::PROGRAM);
-    sandbox.args(["sandbox", "--"]).arg(this).args(again).args(words);
-    let status = sandbox.status().context("cannot start vpcctl")?;
-    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
-}
-
-fn run(options: &Options) -> Result<ExitCode> {
+/// Runs the benchmarks that `words` ask for; the sandbox's host is this process's.
+pub fn run(words: &[String]) -> Result<()> {
+    let options = Options::parse(words)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let mut report = Report::new(processors, options.quick);
     if options.engine {
@@ -79,5 +51,25 @@ fn run(options: &Options) -> Result<ExitCode> {
         std::fs::write(path, serde_json::to_string_pretty(&report)? + "\n")
             .with_context(|| format!("cannot write `{}`", path.display()))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+impl Options {
+    fn parse(words: &[String]) -> Result<Self> {
+        let mut options = Options::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--quick" => options.quick = true,
+                "--json" => options.json = Some(words.next().context(USAGE)?.into()),
+                "engine" => options.engine = true,
+                "wire" => options.wire = true,
+                _ => bail!(USAGE),
+            }
+        }
+        if !(options.engine || options.wire) {
+            (options.engine, options.wire) = (true, true);
+        }
+        Ok(options)
+    }
 }
