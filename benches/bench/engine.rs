@@ -42,14 +42,13 @@ pub fn run(plan: &Plan, report: &mut Report) -> Result<()> {
 /// One VPC, two subnets, NAT: four processes.
 fn four_commands(times: usize, report: &mut Report) -> Result<()> {
     eprintln!("four commands …");
-    let vpcctl = Vpcctl::new("first")?;
+    let vpcctl = Vpcctl::new()?;
     let type_them = || FOUR_COMMANDS.iter().map(|words| vpcctl.time(words)).sum::<Result<Duration>>();
     type_them()?;
     let state = vpcctl.state()?;
-    let processes = FOUR_COMMANDS.iter().map(|_| 0).len();
     vpcctl.time(&["cleanup-all", "--yes"])?;
     let (make, unmake) = (Floor::making(&state)?, Floor::unmaking(&state)?);
-    let (mut by_hand, mut by_vpcctl, mut each) = (vec![], vec![], vec![vec![]; processes]);
+    let (mut by_hand, mut by_vpcctl, mut each) = (vec![], vec![], vec![vec![]; FOUR_COMMANDS.len()]);
     for _ in 0..times {
         floor::settle()?;
         by_hand.push(ms(make.run()?));
@@ -80,7 +79,7 @@ const GROUP: &str = "commands";
 
 /// A network of so many subnets: made and deleted by turns with the floor, and, while it stands, what else is asked of it.
 fn grid(subnets: usize, times: usize, short: usize, is_last: bool, report: &mut Report) -> Result<SizeCost> {
-    let vpcctl = Vpcctl::new("grid")?;
+    let vpcctl = Vpcctl::new()?;
     let network = Grid::of_subnets(subnets);
     let maker = Maker::new(&vpcctl, &network)?;
     let one_more = || one_more(&vpcctl, short);

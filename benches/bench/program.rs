@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
 use vpcctl::model::state::State;
 use vpcctl::store::{Document, Store};
 
@@ -15,30 +16,28 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_vpcctl");
 
 /// vpcctl with a state directory of its own.
 pub struct Vpcctl {
-    dir: PathBuf,
+    dir: TempDir,
 }
 
 impl Vpcctl {
     /// Nothing is there yet.
-    pub fn new(name: &str) -> Result<Self> {
-        let dir = std::env::temp_dir().join(format!("vpcctl-bench-{}-{name}", std::process::id()));
-        Store::new(&dir).prepare()?;
-        Ok(Vpcctl { dir })
+    pub fn new() -> Result<Self> {
+        Ok(Vpcctl { dir: tempfile::Builder::new().prefix("vpcctl-bench-").tempdir()? })
     }
 
     /// A file in its directory.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+        self.dir.path().join(name)
     }
 
     /// Removes the directory.
     pub fn forget(self) -> Result<()> {
-        Ok(fs::remove_dir_all(&self.dir)?)
+        Ok(self.dir.close()?)
     }
 
     /// The state as it is.
     pub fn state(&self) -> Result<State> {
-        Ok(Store::new(&self.dir).load()?)
+        Ok(Store::new(self.dir.path()).load()?)
     }
 
     /// Says that a state is so, whatever the kernel has.
@@ -89,7 +88,7 @@ impl Vpcctl {
         let trace = self.file("trace");
         let mut strace = Command::new("strace");
         strace.args(["-f", "-qq", "-e", "trace=execve", "-e", "status=successful", "-o"]).arg(&trace);
-        strace.args([PROGRAM, "--quiet", "--state-dir"]).arg(&self.dir).args(words).stdout(Stdio::null());
+        strace.args([PROGRAM, "--quiet", "--state-dir"]).arg(self.dir.path()).args(words).stdout(Stdio::null());
         ensure!(strace.status().context("cannot start strace")?.success(), "`vpcctl {}` failed", words.join(" "));
         let starts = fs::read_to_string(&trace)?.lines().filter(|line| line.ends_with("= 0")).count();
         Ok(starts.saturating_sub(1))
@@ -97,7 +96,12 @@ impl Vpcctl {
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.args(["--quiet", "--state-dir"]).arg(&self.dir).args(words).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+            .args(["--quiet", "--state-dir"])
+            .arg(self.dir.path())
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         command
     }
 }

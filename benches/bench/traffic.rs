@@ -62,6 +62,15 @@ impl Measure {
         }
     }
 
+    /// The best of repeated figures.
+    pub fn best(self, figures: &[f64]) -> f64 {
+        let best = match self {
+            Measure::RoundTrip | Measure::RoundTrip99 => f64::min,
+            Measure::Throughput | Measure::Packets | Measure::Connections => f64::max,
+        };
+        figures.iter().copied().reduce(best).unwrap_or(0.0)
+    }
+
     /// Measures it for so long.
     pub fn take(self, path: &Path, time: Duration) -> Result<f64> {
         let figure = match self {
