@@ -7,7 +7,7 @@ use std::fs;
 use std::process::Command;
 
 use bench::report::{Report, Row, Target};
-use bench::stats::{median, percentile};
+use bench::stats::{least, median, percentile};
 
 /// Set for this program when it runs itself in a sandbox: the file for the results.
 const RESULTS: &str = "VPCCTL_TEST_BENCHMARKS";
@@ -57,6 +57,7 @@ fn a_median_is_the_middle_and_a_percentile_is_one_of_the_values() {
     assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
     assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
     assert_eq!(median(&[]), 0.0);
+    assert_eq!((least(&[3.0, 1.0, 2.0]), least(&[])), (1.0, 0.0));
     let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
     assert_eq!([50.0, 99.0, 100.0].map(|percent| percentile(&hundred, percent)), [50.0, 99.0, 100.0]);
     assert_eq!((percentile(&[7.0], 99.0), percentile(&[], 50.0)), (7.0, 0.0));

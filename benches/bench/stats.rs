@@ -11,6 +11,11 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// The smallest value; 0 of none.
+pub fn least(values: &[f64]) -> f64 {
+    values.iter().copied().reduce(f64::min).unwrap_or(0.0)
+}
+
 /// The value that `percent` of all aren't above. 0 of none.
 pub fn percentile(values: &[f64], percent: f64) -> f64 {
     let mut sorted = values.to_vec();
