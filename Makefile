@@ -5,11 +5,13 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint fuzz install uninstall deb tools
+.PHONY: help demo test bench build lint fuzz install uninstall deb tools
 
 # Where `make install` puts things: below DESTDIR + PREFIX.
 PREFIX ?= /usr/local
 export PREFIX DESTDIR
+# Where `make bench` writes its results, what of it runs, and whether quickly.
+export JSON ONLY QUICK
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +23,10 @@ demo: tools ## build vpcctl and watch a small cloud at work, in a sandbox
 test: tools ## run all tests, those on the real kernel in sandboxes
 	@echo 'building the tests: the first time takes some minutes'
 	@scripts/namespaces.sh scripts/test.sh
+
+bench: tools ## measure vpcctl beside the least that the kernel asks for [JSON=FILE] [ONLY=wire] [QUICK=1]
+	@echo 'building the benchmarks: the first time takes some minutes'
+	@scripts/namespaces.sh scripts/bench.sh
 
 build: ## build vpcctl into target/release
 	@cargo build --release --quiet
