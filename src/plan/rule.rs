@@ -57,7 +57,7 @@ pub struct Rule {
 }
 
 /// The options of a rule that are compared, by how many words follow.
-const COMPARED: [(&str, usize); 13] = [
+const COMPARED: [(&str, usize); 14] = [
     ("-j", 1),
     ("-s", 1),
     ("-d", 1),
@@ -71,6 +71,7 @@ const COMPARED: [(&str, usize); 13] = [
     ("--match-set", 2),
     ("--ctdir", 1),
     ("--ctstate", 1),
+    ("--invert", 0),
 ];
 
 /// What a rule says with these options, each with its negation.

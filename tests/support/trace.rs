@@ -178,7 +178,8 @@ impl<'a> Trace<'a> {
         self.over_cable(&far, &device, "", packet)
     }
 
-    /// At the far end: of a guarded port only the one MAC address that is known there may send.
+    /// At the far end: of a guarded port only the one MAC address that is known there may send, and where senders are filtered,
+    /// only from the IP address that it ends with.
     fn over_cable(&mut self, place: &str, device: &str, mac: &str, packet: Packet) -> End {
         let links = &self.kernel.net(place).links;
         let Ok(link) = links.get(device) else {
@@ -191,6 +192,9 @@ impl<'a> Trace<'a> {
         match &link.master {
             Some(_) if link.guarded && !links.fdb.contains(&(device.to_owned(), sender.clone())) => {
                 lost(place, "locked")
+            }
+            Some(bridge) if links.filtered.get(bridge) == Some(&true) && !sender.ends_with(&last_bytes(packet.src)) => {
+                lost(place, "filtered")
             }
             Some(bridge) => self.arrive(place, bridge, Packet { mac: sender, ..packet }),
             None => self.arrive(place, device, Packet { mac: String::new(), ..packet }),
@@ -333,6 +337,11 @@ impl Packet {
             other => panic!("unknown match {other}"),
         }
     }
+}
+
+/// An IP address as the last four bytes of a MAC address.
+fn last_bytes(address: Ipv4Addr) -> String {
+    address.octets().map(|byte| format!("{byte:02x}")).join(":")
 }
 
 fn lost(place: &str, why: &str) -> End {
