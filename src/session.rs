@@ -120,8 +120,8 @@ impl Session<'_> {
         if self.dry_run {
             return self.show(subject, edit);
         }
-        let lock = self.enter()?;
-        let old = self.recovered(&lock)?;
+        let (lock, found) = self.enter()?;
+        let old = self.recovered(&lock, found)?;
         let mut new = old.clone();
         edit(&mut new)?;
         let mended = if old == new { self.mend(&lock, subject, &old)? } else { self.advance(&lock, &old, &new)? };
@@ -138,19 +138,21 @@ impl Session<'_> {
         Err(Failure::new(Kind::Interrupted, "interrupted").hint(hint))
     }
 
-    /// What has to be so before anything changes, and the right to change it.
-    fn enter(&self) -> Result<Lock> {
+    /// What has to be so before anything changes, the right to change it, and what the state file says.
+    fn enter(&self) -> Result<(Lock, State)> {
         privilege::check()?;
-        privilege::check_place(&self.read()?)?;
-        TOOLS.iter().try_for_each(|program| run::find(program.as_str()).map(|_| ()))?;
         self.store.prepare()?;
         self.ui.log_to(&self.store.log_path());
-        self.store.lock(&Wait {
+        let lock = self.store.lock(&Wait {
             command: &self.command,
             timeout: self.lock_timeout,
             interrupted: self.interrupted,
             note: &|text| self.ui.note(text),
-        })
+        })?;
+        let state = self.read()?;
+        privilege::check_place(&state)?;
+        TOOLS.iter().try_for_each(|program| run::find(program.as_str()).map(|_| ()))?;
+        Ok((lock, state))
     }
 
     /// The dry run: the plan as a script on stdout.

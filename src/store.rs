@@ -230,13 +230,18 @@ impl Store {
 /// Reads the text of a state file or an intent.
 pub fn parse(path: &Path, text: &str) -> Result<Document> {
     let damaged = |error: serde_json::Error| damaged(path, &error.to_string());
-    let VersionOnly { version } = serde_json::from_str(text).map_err(damaged)?;
+    let read: serde_json::Result<Document> = serde_json::from_str(text);
+    // One of another version need not be of this form.
+    let version = match &read {
+        Ok(document) => document.version,
+        Err(_) => serde_json::from_str::<VersionOnly>(text).map_err(damaged)?.version,
+    };
     if version != SCHEMA_VERSION {
         let message = format!("the {} `{}` has version {version}, not {SCHEMA_VERSION}", what(path), path.display());
         let hint = if version > SCHEMA_VERSION { "use a newer vpcctl" } else { "use the vpcctl that wrote it" };
         return Err(Failure::new(Kind::State, message).hint(hint));
     }
-    let document: Document = serde_json::from_str(text).map_err(damaged)?;
+    let document = read.map_err(damaged)?;
     match check::flaw(&document.network) {
         None => Ok(document),
         Some(flaw) => Err(damaged(serde::de::Error::custom(flaw))),

@@ -117,10 +117,11 @@ impl Job {
     }
 }
 
-/// Does it go with a namespace or a link that goes?
+/// Does it go with a namespace or a link that goes? The kernel lets go of a namespace some time after it was deleted, and so of the
+/// host's ends of its cables: those are deleted, so that nothing is left on the host when the command ends.
 fn goes_by_itself(op: &Op) -> bool {
     match &op.object {
-        Object::Cable { .. } => true,
+        Object::Cable { ends, .. } => ends.iter().all(|end| end.place != Place::Host),
         Object::Sysctl(sysctl) => sysctl.device.is_some(),
         Object::Group { .. } => true,
         _ => op.place() == Place::Host && op.device().is_some(),

@@ -78,17 +78,16 @@ impl Look<'_> {
 
     fn answers(&self, ops: &[&Op], asked: BTreeMap<Place, Questions>) -> Result<Observed, StepError> {
         let (files, apps) = besides_namespaces(ops, &self.apps);
-        asked.keys().filter_map(Place::netns).try_for_each(refuse_odd_file)?;
-        let stale = asked.keys().filter_map(Place::netns).filter(|netns| namespace::is_stale(netns));
-        let stale = stale.cloned().collect();
-        let places = self.tour(asked)?;
+        let (places, gone) = self.tour(asked)?;
+        gone.iter().try_for_each(refuse_odd_file)?;
+        let stale = gone.into_iter().filter(namespace::has_file).collect();
         Ok(Observed { places, stale, strangers: BTreeMap::new(), files, apps })
     }
 }
 
 impl Look<'_> {
-    /// Threads go from place to place, and look.
-    fn tour(&self, asked: BTreeMap<Place, Questions>) -> Result<BTreeMap<Place, Seen>, StepError> {
+    /// Threads go from place to place, and look. Also the namespaces that aren't there.
+    fn tour(&self, asked: BTreeMap<Place, Questions>) -> Result<(BTreeMap<Place, Seen>, Vec<Netns>), StepError> {
         let shared = Shared::default();
         let visit = |tour: &Tour, (place, questions): (Place, Questions)| {
             let seen = match tour.go(&place) {
@@ -96,12 +95,19 @@ impl Look<'_> {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) => return Err(StepError::of_place(&place, &error)),
             };
-            Ok(seen.map(|seen| (place, seen)))
+            Ok((place, seen))
         };
         let asked = asked.into_iter().collect();
         let seen = Tour::take(|tour| pool::map(asked, self.interrupted, |item| visit(tour, item)));
         let seen = seen.map_err(|error| StepError::of_place(&Place::Host, &error))??;
-        Ok(seen.into_iter().flatten().collect())
+        let (mut places, mut gone) = (BTreeMap::new(), Vec::new());
+        for (place, seen) in seen {
+            match seen {
+                Some(seen) => drop(places.insert(place, seen)),
+                None => gone.extend(place.netns().cloned()),
+            }
+        }
+        Ok((places, gone))
     }
 }
 
@@ -179,13 +185,17 @@ fn look(place: &Place, questions: &Questions, shared: &Shared) -> Result<Seen, S
 /// Links, addresses, routes and all else that `ip` and `bridge` show of a namespace, as far as it is of vpcctl's kinds. On the host,
 /// where anything may be, the tools know better.
 fn in_process(place: &Place, questions: &Questions) -> Option<Seen> {
-    if *place == Place::Host || !(questions.links || questions.ip || questions.fdb) {
+    if *place == Place::Host || !(questions.asks_ip() || questions.fdb) {
         return None;
     }
     let mut kernel = Netlink::open(None).ok()?;
-    let requests = netlink::requests(questions);
-    let answers: io::Result<Vec<_>> = requests.iter().map(|request| kernel.dump(request)).collect();
-    let seen = Seen::of_messages(&answers.ok()?.concat());
+    let answers: io::Result<Vec<_>> = if questions.asks_lists() || questions.fdb {
+        let lists = netlink::requests(questions);
+        lists.iter().map(|request| kernel.dump(request)).collect::<io::Result<Vec<_>>>().map(|lists| lists.concat())
+    } else {
+        kernel.get(&netlink::loopback()).map(|link| vec![link])
+    };
+    let seen = Seen::of_messages(&answers.ok()?);
     if seen.is_none() {
         tracing::debug!("{place} has what only the tools can say");
     }
@@ -194,7 +204,7 @@ fn in_process(place: &Place, questions: &Questions) -> Option<Seen> {
 
 fn by_tools(place: &Place, questions: &Questions) -> Result<Seen, StepError> {
     let mut seen = Seen::default();
-    if questions.links || questions.ip {
+    if questions.asks_ip() {
         let call = ip_call(place);
         read(&call, |text| seen.read_ip(text))?;
     }

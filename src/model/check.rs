@@ -22,9 +22,9 @@ fn vpc_flaw(name: &VpcName, vpc: &Vpc) -> Option<String> {
         return Some(format!("VPC {name} can't have the CIDR {}", vpc.cidr));
     }
     for (subnet_name, subnet) in &vpc.subnets {
-        let path = format!("{name}/{subnet_name}");
+        let path = || format!("{name}/{subnet_name}");
         if !vpc.cidr.covers(subnet.cidr) || subnet.cidr.prefix() > MAX_SUBNET_PREFIX {
-            return Some(format!("subnet {path} can't have the CIDR {}", subnet.cidr));
+            return Some(format!("subnet {} can't have the CIDR {}", path(), subnet.cidr));
         }
         if let Some(flaw) = instance_flaw(&path, subnet).or_else(|| app_flaw(&path, subnet)) {
             return Some(flaw);
@@ -57,17 +57,21 @@ fn host_flaw(host: &Host) -> Option<String> {
 }
 
 /// What no edit writes: a directory that depends on where one is, and words that no program can be given.
-fn app_flaw(path: &str, subnet: &Subnet) -> Option<String> {
+fn app_flaw(path: &dyn Fn() -> String, subnet: &Subnet) -> Option<String> {
     let further = subnet.instances.values().flat_map(|instance| &instance.apps);
     let (port, app) = subnet.apps.iter().chain(further).find(|(_, app)| !app.is_possible())?;
-    Some(format!("an instance of subnet {path} can't have the app on port {port}: {}", app.name()))
+    Some(format!("an instance of subnet {} can't have the app on port {port}: {}", path(), app.name()))
 }
 
-fn instance_flaw(path: &str, subnet: &Subnet) -> Option<String> {
+fn instance_flaw(path: &dyn Fn() -> String, subnet: &Subnet) -> Option<String> {
+    if subnet.instances.is_empty() {
+        // The first one's address follows from the CIDR.
+        return None;
+    }
     let mut taken = BTreeSet::from([subnet.cidr.network(), subnet.cidr.broadcast(), subnet.gateway()]);
     let mut instances = subnet.all_instances().map(|(_, address, _)| address);
     let wrong = instances.find(|address| !subnet.cidr.contains(*address) || !taken.insert(*address))?;
-    Some(format!("an instance of subnet {path} can't have the address {wrong}"))
+    Some(format!("an instance of subnet {} can't have the address {wrong}", path()))
 }
 
 fn peering_flaw(state: &State, peering: &Peering) -> Option<String> {

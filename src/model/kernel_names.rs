@@ -189,6 +189,10 @@ pub fn namespaces_of(state: &State, only: Option<&VpcName>) -> impl Iterator<Ite
 ///
 /// Returns the first name that two owners share, if there is one.
 pub fn collision(state: &State) -> Option<(String, Owner, Owner)> {
+    let uplinks = state.vpcs.keys().map(|vpc| uplink_on_host(vpc).to_string()).collect();
+    if !has_twins(namespaces(state).map(|netns| netns.to_string()).collect()) && !has_twins(uplinks) {
+        return None;
+    }
     let mut owners: BTreeMap<String, Owner> = BTreeMap::new();
     for (name, owner) in host_wide_names(state) {
         if let Some(earlier) = owners.insert(name.clone(), owner.clone()) {
@@ -196,6 +200,11 @@ pub fn collision(state: &State) -> Option<(String, Owner, Owner)> {
         }
     }
     None
+}
+
+fn has_twins(mut names: Vec<String>) -> bool {
+    names.sort_unstable();
+    names.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 fn host_wide_names(state: &State) -> impl Iterator<Item = (String, Owner)> {

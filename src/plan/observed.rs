@@ -171,6 +171,8 @@ pub struct SeenChainRule {
 /// What has to be asked to compare ops with a place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Questions {
+    /// Whose the namespace is: the mark on its `lo`.
+    pub mark: bool,
     /// Links.
     pub links: bool,
     /// Addresses and routes.
@@ -197,8 +199,19 @@ impl Questions {
         Questions { links: true, ip: true, routing: true, fdb: true, sets: true, rules: true, ..Questions::default() }
     }
 
+    /// Does `ip` have to be asked anything?
+    pub fn asks_ip(&self) -> bool {
+        self.mark || self.asks_lists()
+    }
+
+    /// Does `ip` have to be asked for more than the namespace's mark?
+    pub fn asks_lists(&self) -> bool {
+        self.links || self.ip || self.routing
+    }
+
     /// Asks what `other` asks, too.
     pub fn add(&mut self, other: Questions) {
+        self.mark |= other.mark;
         self.links |= other.links;
         self.ip |= other.ip;
         self.routing |= other.routing;
@@ -239,6 +252,7 @@ pub fn questions<'a>(ops: impl IntoIterator<Item = &'a Op>) -> BTreeMap<Place, Q
             Object::Neighbour { .. } | Object::HostRule(_) => (questions.ip, questions.routing) = (true, true),
             Object::SenderFilter { device, .. } => drop(questions.filters.insert(device.to_string())),
             Object::Address { .. } | Object::Route { .. } => questions.ip = true,
+            Object::Namespace(_) => questions.mark = true,
             _ => questions.links = true,
         }
     }

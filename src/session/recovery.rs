@@ -92,8 +92,7 @@ impl Session<'_> {
     }
 
     /// The state, after whatever a command that did not end cleanly left half-made is finished or undone.
-    pub(super) fn recovered(&self, lock: &Lock) -> Result<State> {
-        let old = self.store.load()?;
+    pub(super) fn recovered(&self, lock: &Lock, old: State) -> Result<State> {
         let Some(mut intent) = self.store.intent()? else {
             return Ok(old);
         };

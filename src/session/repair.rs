@@ -91,8 +91,8 @@ impl Session<'_> {
         if self.dry_run {
             return self.show_repair(subject, unknown);
         }
-        let lock = self.enter()?;
-        let state = self.recovered(&lock)?;
+        let (lock, found) = self.enter()?;
+        let state = self.recovered(&lock, found)?;
         let (mut first, mut last, mut trouble) = (None, None, None);
         for _ in 0..=CONVERGE_ATTEMPTS {
             let survey = self.survey(&state, subject)?;

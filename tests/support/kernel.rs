@@ -397,7 +397,7 @@ impl Kernel {
     fn look(&self, place: &str, questions: &Questions) -> Option<Seen> {
         let net = self.places.get(place)?;
         let mut seen = Seen::default();
-        if questions.links || questions.ip {
+        if questions.asks_ip() {
             net.links.show(&mut seen);
         }
         if questions.fdb {

@@ -16,7 +16,17 @@ use netlink_packet_route::{AddressFamily, route};
 
 use super::{Questions, Seen, SeenLink, SeenRoute, SeenRule};
 
-/// What the kernel is asked for, no matter in what order.
+/// The number of `lo` in every namespace: `LOOPBACK_IFINDEX` of `net/flow.h`.
+const LOOPBACK: u32 = 1;
+
+/// What asks for the one link that bears a namespace's mark.
+pub fn loopback() -> Message {
+    let mut lo = LinkMessage::default();
+    lo.header.index = LOOPBACK;
+    Message::GetLink(lo)
+}
+
+/// What asks for the lists that answer the questions, no matter in what order.
 pub fn requests(questions: &Questions) -> Vec<Message> {
     let mut links = LinkMessage::default();
     links.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
