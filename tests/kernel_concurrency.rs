@@ -214,8 +214,9 @@ fn assert_whole(sandbox: &mut Sandbox, vpcs: usize) {
     let links: Vec<String> = links.collect();
     let distinct: std::collections::BTreeSet<&String> = links.iter().collect();
     assert_eq!(distinct.len(), links.len(), "a link of the pool is used twice: {links:?}");
+    sandbox.ok("vpcctl check");
     let inspection = sandbox.ok("vpcctl inspect && test ! -e /var/lib/vpcctl/intent.json");
-    assert_eq!(inspection.matches("kernel       ok").count(), vpcs, "{inspection}");
+    assert_eq!(inspection.matches("router       namespace").count(), vpcs, "{inspection}");
     assert!(!inspection.contains("wrong"), "{inspection}");
 }
 

@@ -181,8 +181,6 @@ fn add_instance_to_a_subnet() {
 fn a_vpc_larger_than_a_bitmap_has_a_guard_for_each_block_in_use() {
     let mut state = State::default();
     create(&mut state, VpcSpec { host_access: false, ..vpc("big", "10.0.0.0/8") });
-    // A kernel that can't compare senders with their MAC addresses before there is a packet.
-    state.host.filters_senders = false;
     subnet(&mut state, "big", "one", "10.1.1.0/24", SubnetType::Public);
     let text = lines(state, |state| subnet(state, "big", "two", "10.2.1.0/24", SubnetType::Public));
     assert_lines("guards-of-a-large-vpc", &some_lines(&text, |line| line.contains("ipset") || line.contains("-t raw")));
@@ -333,14 +331,11 @@ fn a_network_takes_a_few_processes_for_each_namespace() {
     let empty = State::default();
     let mut one = vpc1();
     natted(&mut one, "vpc1", None);
-    // The links; the host's rules and addresses; filter, rules, addresses, ports of the router; rules and addresses of each
+    // The links; the host's rules and addresses; filter, sets, rules, addresses, ports of the router; rules and addresses of each
     // instance.
-    assert_eq!(processes(&empty, &one), 1 + 2 + 4 + 2 * 2);
+    assert_eq!(processes(&empty, &one), 1 + 2 + 5 + 2 * 2);
     let ten = many(10, 10);
-    assert_eq!(processes(&empty, &ten), 1 + 2 + 10 * 4 + 100 * 2);
-    // Where there is no filter, its sets take its place.
-    one.host.filters_senders = false;
-    assert_eq!(processes(&empty, &one), 1 + 2 + 4 + 2 * 2);
+    assert_eq!(processes(&empty, &ten), 1 + 2 + 10 * 5 + 100 * 2);
     // Deleting ends the uplinks at once, then the namespaces; the host's rules go too.
     assert_eq!(processes(&ten, &empty), 3);
 }
@@ -353,7 +348,7 @@ fn a_command_takes_as_few_processes_in_a_large_network_as_in_a_small_one() {
         state
     };
     for state in [many(1, 1), many(20, 10)] {
-        assert_eq!(processes(&state, &with_more(&state)), 5);
+        assert_eq!(processes(&state, &with_more(&state)), 6);
     }
 }
 

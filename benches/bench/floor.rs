@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use vpcctl::host::settings::Settings;
 use vpcctl::host::{namespace, run};
 use vpcctl::model::kernel_names::Netns;
 use vpcctl::model::state::State;
@@ -40,7 +41,7 @@ enum Job {
     /// A tool reads its lines.
     Start { program: PathBuf, args: Vec<String>, input: String },
     /// A setting below `/proc/sys`.
-    Set(Setting),
+    Set(Vec<Setting>),
     /// A file of configuration.
     Write(PathBuf, String),
     /// The end of one.
@@ -107,7 +108,7 @@ impl Job {
                 ensure!(status.success(), "{status}");
                 Ok(())
             }
-            Job::Set(setting) => Ok(set(setting)?),
+            Job::Set(all) => Ok(set(all)?),
             Job::Write(path, text) => {
                 path.parent().map(fs::create_dir_all).transpose()?;
                 Ok(fs::write(path, text)?)
@@ -132,7 +133,7 @@ fn jobs(step: &Step) -> Result<Vec<(Place, Job)>> {
     Ok(match step {
         Step::Run(call) => vec![(call.place.clone(), start(call)?)],
         Step::Write(place, writes) => {
-            writes.iter().map(|write| (place.clone(), Job::Set(write.setting.clone()))).collect()
+            vec![(place.clone(), Job::Set(writes.iter().map(|write| write.setting.clone()).collect()))]
         }
         Step::Files(files) => {
             files.iter().map(|file| (Place::Host, in_file(&file.path, file.text.as_deref()))).collect()
@@ -161,11 +162,12 @@ fn command(program: &Path, args: &[String], input: &str) -> io::Result<Command> 
     Ok(command)
 }
 
-fn set(setting: &Setting) -> io::Result<()> {
-    match fs::write(Path::new("/proc/sys").join(&setting.key), setting.value) {
+fn set(all: &[Setting]) -> io::Result<()> {
+    let mut settings = Settings::default();
+    all.iter().try_for_each(|setting| match settings.write(&setting.key, setting.value) {
         Err(error) if setting.optional && error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
-    }
+    })
 }
 
 fn enter(namespace: &File) -> Result<()> {

@@ -28,12 +28,11 @@ impl Host<'_> {
     }
 
     /// Threads go from place to place until all are done.
-    fn side_by_side(&self, places: &[Vec<Step>]) -> Result<(), StepError> {
+    fn side_by_side(&self, places: &[(Place, Vec<Step>)]) -> Result<(), StepError> {
         if places.is_empty() {
             return Ok(());
         }
-        let visit = |tour: &Tour, steps: &Vec<Step>| {
-            let place = steps.first().map_or(&Place::Host, Step::place);
+        let visit = |tour: &Tour, (place, steps): &(Place, Vec<Step>)| {
             if self.is_interrupted() {
                 return Err(StepError::interrupted());
             }
@@ -41,7 +40,7 @@ impl Host<'_> {
             self.in_order(steps)
         };
         let places = places.iter().collect();
-        let done = Tour::take(|tour| pool::map(places, self.interrupted, |steps| visit(tour, steps)));
+        let done = Tour::take(|tour| pool::map(places, self.interrupted, |item| visit(tour, item)));
         done.map_err(|error| StepError::of_place(&Place::Host, &error))?.map(|_| ())
     }
 

@@ -191,7 +191,8 @@ fn in_process(place: &Place, questions: &Questions) -> Option<Seen> {
     let mut kernel = Netlink::open(None).ok()?;
     let answers: io::Result<Vec<_>> = if questions.asks_lists() || questions.fdb {
         let lists = netlink::requests(questions);
-        lists.iter().map(|request| kernel.dump(request)).collect::<io::Result<Vec<_>>>().map(|lists| lists.concat())
+        let lists: io::Result<Vec<_>> = lists.iter().map(|request| kernel.dump(request)).collect();
+        lists.map(|lists| lists.into_iter().flatten().collect())
     } else {
         kernel.get(&netlink::loopback()).map(|link| vec![link])
     };

@@ -16,7 +16,7 @@ pub mod probe;
 pub mod processes;
 mod rules;
 pub mod run;
-mod settings;
+pub mod settings;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,5 +1,6 @@
 //! Reading a place's iptables rules: by `iptables-save`, once for all namespaces whose rules are the same.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,13 +14,19 @@ use crate::plan::line::Place;
 use crate::plan::rule::Table;
 use crate::plan::ruleset;
 
-/// The tables asked for, and the rules' signature.
+/// So many different rules are kept to be compared: where each namespace has rules of its own, none of them need be.
+const MAX_KEPT: usize = 64;
+
+/// The tables that were asked for, and the rules' signature.
 type Key = (BTreeSet<Table>, Vec<u8>);
 
-/// What was read during one look, by the tables asked for and the rules' signature.
+/// What was read of some rules; held by who reads them.
+type Slot = Arc<Mutex<Option<Arc<str>>>>;
+
+/// What was read during one look.
 #[derive(Debug)]
 pub struct Shared {
-    read: Mutex<BTreeMap<Key, Arc<str>>>,
+    read: Mutex<BTreeMap<Key, Slot>>,
     /// Rules of the other flavour are not among nf_tables' messages.
     is_nft: bool,
 }
@@ -33,19 +40,31 @@ impl Default for Shared {
 impl Shared {
     /// Like [`rules`]; where another namespace was found to have the same, without a tool.
     pub fn rules(&self, place: &Place, tables: &BTreeSet<Table>) -> Result<Arc<str>, StepError> {
-        let Some(signature) = self.signature(place) else {
+        let signature = self.signature(place);
+        let slot = signature.as_ref().and_then(|signature| self.slot((tables.clone(), signature.clone())));
+        let Some(slot) = slot else {
             return rules(place, tables).map(Arc::from);
         };
-        let key = (tables.clone(), signature);
-        if let Some(text) = self.read.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        let mut known = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(text) = &*known {
             return Ok(Arc::clone(text));
         }
         let text: Arc<str> = rules(place, tables)?.into();
         // What changed meanwhile may not be what the signature stands for.
-        if self.signature(place).as_ref() == Some(&key.1) {
-            self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&text));
+        if self.signature(place) == signature {
+            *known = Some(Arc::clone(&text));
         }
         Ok(text)
+    }
+
+    /// Where the text of such rules is, or will be; nothing where enough are kept.
+    fn slot(&self, key: Key) -> Option<Slot> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room = read.len() < MAX_KEPT;
+        match read.entry(key) {
+            Entry::Occupied(slot) => Some(Arc::clone(slot.get())),
+            Entry::Vacant(slot) => has_room.then(|| Arc::clone(slot.insert(Slot::default()))),
+        }
     }
 
     /// Of the rules in the namespace of the present thread.
@@ -55,7 +74,7 @@ impl Shared {
         }
         let mut kernel = Netlink::open(Some(rustix::net::netlink::NETFILTER)).ok()?;
         let lists: io::Result<Vec<_>> = ruleset::requests().iter().map(|request| kernel.dump(request)).collect();
-        ruleset::signature(&lists.ok()?.concat())
+        ruleset::signature(&lists.ok()?.into_iter().flatten().collect::<Vec<_>>())
     }
 }
 

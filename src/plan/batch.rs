@@ -127,23 +127,13 @@ pub enum Step {
     Clean(Vec<Leftover>),
 }
 
-impl Step {
-    /// Where it happens.
-    pub fn place(&self) -> &Place {
-        match self {
-            Step::Run(Call { place, .. }) | Step::Write(place, _) => place,
-            _ => &Place::Host,
-        }
-    }
-}
-
 /// The steps of a plan: one after the other, but for the places, which don't depend on each other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Steps {
     /// Before all others.
     pub first: Vec<Step>,
-    /// By place.
-    pub places: Vec<Vec<Step>>,
+    /// By place, where they happen.
+    pub places: Vec<(Place, Vec<Step>)>,
     /// The starts of apps, which don't depend on each other, once all places are done.
     pub apps: Vec<Step>,
     /// After all others.
@@ -153,7 +143,7 @@ pub struct Steps {
 impl Steps {
     /// All steps, in an order in which they may run.
     pub fn iter(&self) -> impl Iterator<Item = &Step> {
-        self.first.iter().chain(self.places.iter().flatten()).chain(&self.apps).chain(&self.last)
+        self.first.iter().chain(self.places.iter().flat_map(|(_, steps)| steps)).chain(&self.apps).chain(&self.last)
     }
 
     /// The number of processes that they start.
@@ -194,7 +184,7 @@ pub fn making(ops: &[Op]) -> Steps {
         }
     }
     let apps = std::mem::take(&mut by_place.starts).into_iter().map(Step::Start).collect();
-    let places = by_place.lines.into_iter().map(|(place, lines)| lines.making(&place)).collect();
+    let places = by_place.lines.into_iter().map(|(place, lines)| (place.clone(), lines.making(&place))).collect();
     Steps { first: ip_batch(&Place::Host, links).into_iter().collect(), places, apps, last: vec![] }
 }
 
@@ -215,7 +205,7 @@ pub fn unmaking(ops: &[Op]) -> Steps {
     let stops = std::mem::take(&mut by_place.stops);
     let stop = (!stops.is_empty()).then_some(Step::Stop(stops));
     let end = (!doomed.is_empty()).then_some(Step::EndProcesses(doomed));
-    let places = by_place.lines.into_iter().map(|(place, lines)| lines.unmaking(&place)).collect();
+    let places = by_place.lines.into_iter().map(|(place, lines)| (place.clone(), lines.unmaking(&place))).collect();
     Steps {
         first: stop.into_iter().chain(end).collect(),
         places,

@@ -6,8 +6,7 @@
 //! 2. *A deny holds for open connections.* No rule accepts ESTABLISHED packets of both directions: the direction that opened
 //!    meets the rules with every packet, and replies are accepted only where the rules would let their connection pass.
 //! 3. *The host's rules are constant in number*, whatever the number of VPCs: they match the uplinks' interface group.
-//! 4. *Guards cost the same for 1 instance and for 1,000*: the [filter of senders](crate::plan::sender_filter) before all rules,
-//!    or, where the kernel has none, one lookup in a set of address and MAC pairs.
+//! 4. *Guards cost the same for 1 instance and for 1,000*: one lookup in a set of address and MAC pairs.
 //! 5. *Foreign rules survive.* There are two kinds of write: a chain of ours is replaced whole, and a jump to it is inserted
 //!    into a built-in chain.
 
@@ -131,8 +130,7 @@ pub fn router(state: &State, name: &VpcName, vpc: &Vpc) -> Vec<Object> {
     let place = Place::Netns(netns.clone());
     let bridge = names::bridge(name);
     let router = Router { vpc, bridge: bridge.as_str(), uplink: vpc.uplink.map(|uplink| uplink.link.first()) };
-    // Where each sender is compared with its port's MAC address before there is a packet, a set says nothing more.
-    let blocks = if state.host.filters_senders { BTreeSet::new() } else { guard_blocks(vpc) };
+    let blocks = guard_blocks(vpc);
     let mut objects: Vec<Object> = blocks.iter().map(|&block| guard(&netns, block)).collect();
     let natted: Vec<Cidr> = vpc.natted().map(|(_, subnet)| subnet.cidr).collect();
     objects.extend(nat_set(&netns, &natted));
@@ -162,8 +160,7 @@ struct Router<'a> {
 }
 
 impl Router<'_> {
-    /// Who may send at all: an instance from its own address and MAC, where sets say which these are, and everyone what a route
-    /// leads back to.
+    /// Who may send at all: an instance from its own address and MAC, the others what a route leads back to.
     fn guards(&self, blocks: &BTreeSet<Cidr>) -> Vec<Rule> {
         let bridge = self.bridge;
         let own = blocks.iter().map(|&block| {
@@ -171,10 +168,11 @@ impl Router<'_> {
             let matches = format!("{within}-i {bridge} -m set --match-set {} src,src", guard_set(block));
             Rule::new(matches, "-j RETURN", "an instance with its own address and MAC")
         });
-        let stolen = Rule::new(format!("-i {bridge}"), DROP, "a stolen address or MAC");
-        let stolen = (!blocks.is_empty()).then_some(stolen);
-        let unreached = Rule::new("-m rpfilter --invert", DROP, "a source that no route leads back to");
-        own.chain(stolen).chain([unreached]).collect()
+        own.chain([
+            Rule::new(format!("-i {bridge}"), DROP, "a stolen address or MAC"),
+            Rule::new("-m rpfilter --invert", DROP, "a source that no route leads back to"),
+        ])
+        .collect()
     }
 
     /// What the router itself answers: pings of gateways, and replies to what it asked.

@@ -83,7 +83,7 @@ pub fn vpc_ops_where(state: &State, name: &VpcName, has: &dyn Fn(&Name) -> bool)
     }
     let mut ops: Vec<Op> = objects.into_iter().map(|object| Op::new(&owner, object)).collect();
     for (subnet_name, subnet) in vpc.subnets.iter().filter(|(subnet, _)| has(subnet)) {
-        ops.extend(subnet_ops(state, name, vpc, subnet_name, subnet));
+        ops.extend(subnet_ops(name, vpc, subnet_name, subnet));
     }
     ops.extend(resolvers(name, vpc, has));
     ops
@@ -171,7 +171,7 @@ fn uplink_objects(state: &State, name: &VpcName, vpc: &Vpc, uplink: Uplink) -> V
     objects
 }
 
-fn subnet_ops(state: &State, vpc_name: &VpcName, vpc: &Vpc, name: &Name, subnet: &Subnet) -> Vec<Op> {
+fn subnet_ops(vpc_name: &VpcName, vpc: &Vpc, name: &Name, subnet: &Subnet) -> Vec<Op> {
     let owner = Owner::Subnet(vpc_name.clone(), name.clone());
     let place = Place::Netns(names::router(vpc_name));
     let gateway = Object::Address {
@@ -185,7 +185,7 @@ fn subnet_ops(state: &State, vpc_name: &VpcName, vpc: &Vpc, name: &Name, subnet:
     let mut ops = vec![Op::new(&owner, gateway)];
     for (instance, address, policy) in subnet.all_instances() {
         let owner = Owner::instance(vpc_name, name, instance);
-        let guard = (!state.host.filters_senders).then(|| firewall::guard_set_of(vpc.cidr, address));
+        let guard = firewall::guard_set_of(vpc.cidr, address);
         let cabling = Cabling { vpc: vpc_name, mtu: vpc.mtu, guard, subnet, name };
         let objects = cabling.instance(instance, address, policy);
         let apps = app_objects(vpc_name, name, subnet, instance, address);
@@ -225,8 +225,8 @@ fn resolvers(name: &VpcName, vpc: &Vpc, has: &dyn Fn(&Name) -> bool) -> Vec<Op> 
 struct Cabling<'a> {
     vpc: &'a VpcName,
     mtu: u32,
-    /// The set of senders that it is in, where a set guards.
-    guard: Option<String>,
+    /// The set of senders that it is in.
+    guard: String,
     name: &'a Name,
     subnet: &'a Subnet,
 }
@@ -262,14 +262,14 @@ impl Cabling<'_> {
     }
 
     /// The router's side: the port sends with one MAC address and one IP address, to the router alone.
-    fn guarded_port(&self, router: &Netns, port: &Device, address: Ipv4Addr, mac: &str) -> Vec<Object> {
+    fn guarded_port(&self, router: &Netns, port: &Device, address: Ipv4Addr, mac: &str) -> [Object; 6] {
         let bridge = names::bridge(self.vpc);
-        let entry = self.guard.as_ref().map(|set| Object::SetEntry {
-            netns: router.clone(),
-            set: set.clone(),
-            entry: format!("{address},{}", mac.to_uppercase()),
-        });
-        let objects = [
+        [
+            Object::SetEntry {
+                netns: router.clone(),
+                set: self.guard.clone(),
+                entry: format!("{address},{}", mac.to_uppercase()),
+            },
             Object::Port { netns: router.clone(), device: port.clone(), bridge: bridge.clone() },
             Object::Neighbour { netns: router.clone(), device: bridge.clone(), address, mac: mac.into() },
             Object::Route {
@@ -279,8 +279,7 @@ impl Cabling<'_> {
             },
             Object::Up { place: Place::Netns(router.clone()), device: port.clone() },
             Object::Fdb { netns: router.clone(), device: port.clone(), mac: mac.into() },
-        ];
-        entry.into_iter().chain(objects).collect()
+        ]
     }
 }
 

@@ -100,7 +100,7 @@ impl Kernel {
     /// The processes that a plan starts.
     pub fn run(&mut self, steps: &Steps, fuse: &mut Fuse) -> Outcome {
         let turn = fuse.turn % steps.places.len().max(1);
-        let places = steps.places[turn..].iter().chain(&steps.places[..turn]).flatten();
+        let places = steps.places[turn..].iter().chain(&steps.places[..turn]).flat_map(|(_, steps)| steps);
         steps
             .first
             .iter()

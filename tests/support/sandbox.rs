@@ -94,14 +94,6 @@ impl Sandbox {
         sandbox
     }
 
-    /// One whose `tc` knows no filter of senders, so that sets say who may send.
-    pub fn without_filters() -> Sandbox {
-        let mut sandbox = Sandbox::new();
-        let tc = sandbox.file("tc", "#!/bin/sh\necho 'Error: Specified qdisc kind is unknown.' >&2; exit 1\n");
-        sandbox.ok(&format!("chmod 755 {tc} && mount --bind {tc} $(readlink -f /usr/sbin/tc)"));
-        sandbox
-    }
-
     /// Makes the VPC of [`Sandbox::with_vpc1`].
     pub fn add_vpc1(&mut self) {
         self.ok("vpcctl create-vpc vpc1 10.0.0.0/16");
