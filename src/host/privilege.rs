@@ -15,6 +15,10 @@ const NEEDED: [(&str, u32); 2] = [("CAP_NET_ADMIN", 12), ("CAP_SYS_ADMIN", 21)];
 pub fn check_place(state: &State) -> Result<()> {
     let inode = |path: &Path| std::fs::metadata(path).ok().map(|metadata| metadata.ino());
     let own = inode(Path::new("/proc/self/ns/net"));
+    // Where the first process lives too is no VPC's: that spares a look at each of a thousand names.
+    if own.is_some() && own == inode(Path::new("/proc/1/ns/net")) {
+        return Ok(());
+    }
     let inside = |netns: &Netns| own.is_some() && inode(&namespace::path(netns)) == own;
     match names::namespaces(state).find(inside) {
         None => Ok(()),
