@@ -138,8 +138,10 @@ fn what_differs_is_changed_in_place_or_replaced() {
 fn a_vpc_with_another_cidr_is_replaced_with_all_that_is_in_it() {
     let text = NET.replace("cidr: 10.1.0.0/16", "cidr: 10.2.0.0/16").replace("dst: 10.1", "dst: 10.2");
     let new = applied(&text, &net(), false).unwrap();
-    let expected =
-        ["replace VPC vpc2: cidr is 10.1.0.0/16, not 10.2.0.0/16", "replace peering vpc1 - vpc2: is in VPC vpc2"];
+    let expected = [
+        "replace VPC vpc2: cidr is 10.1.0.0/16, not 10.2.0.0/16",
+        "replace peering vpc1 - vpc2: is in VPC vpc2; what it lets pass is 10.0.1.0/24 to 10.1.0.0/16, not 10.0.1.0/24 to 10.2.0.0/16",
+    ];
     assert_eq!(differences(&net(), &new), expected);
     // What was on the host before vpcctl came is not what is there now, with vpcctl's own rules.
     assert_eq!(new.host, net().host);
@@ -263,11 +265,8 @@ fn a_vpc_that_is_replaced_keeps_what_the_file_says_nothing_of() {
     assert_eq!(vpc(&new), Vpc { cidr: "10.0.0.0/20".parse().unwrap(), uplink, ..vpc(&old) });
     assert_eq!(new.peerings[0].scope, old.peerings[0].scope);
     // Without host access as before, and what can't pass any more is said anew.
-    let (_, new) = replaced(
-        "10.1.0.0/16",
-        "10.1.0.0/15, nat: true",
-        &applied(&NET.replace("10.1.0.0", "10.2.0.0"), &State::default(), false).unwrap_or(net()),
-    );
+    let open = NET.replace("allow: [{src: 10.0.1.0/24, dst: 10.1.0.0/16}]", "allow: everything");
+    let (_, new) = replaced("10.1.0.0/16", "10.1.0.0/17", &applied(&open, &State::default(), false).unwrap());
     assert_eq!(new.vpcs[&"vpc2".parse().unwrap()].host_access, HostAccess::Off);
     let failure = applied(&SAYS_LITTLE.replace("10.1.0.0/16", "10.3.0.0/16"), &net(), false).unwrap_err();
     assert!(
