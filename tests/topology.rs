@@ -428,7 +428,7 @@ fn errors_name_the_place_and_the_field() {
         ),
         ("vpcs:\n", "vpcs: [\n", Kind::Usage, "net.yaml:"),
         ("10.1.0.0/16, host", "10.0.0.0/15, host", Kind::Conflict, "peerings[0]: cannot peer `vpc1` and `vpc2`: 10.0"),
-        ("host-access: false", "mtu: 67", Kind::Usage, "net.yaml:14:45: vpcs[1].mtu: 67 is no MTU"),
+        ("host-access: false", "mtu: 67", Kind::Usage, "net.yaml:14:42: vpcs[1].mtu: 67 is no MTU"),
         ("host-access: false", "mtu: null", Kind::Usage, "vpcs[1].mtu"),
         ("[{port: 80}]", "[{port: 80, wait: 601}]", Kind::Usage, "subnets[0].apps[0].wait: 601 seconds are too many"),
         ("[{port: 80}]", "null", Kind::Usage, "vpcs[0].subnets[0].apps: there is no list"),
