@@ -1,6 +1,7 @@
 //! Asks whoever sits at the terminal, where something can't be taken back.
 
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,19 +20,18 @@ pub fn ask(question: &str, interrupted: &AtomicBool) -> Result<bool> {
     }
     let cannot = |error: io::Error| Failure::new(Kind::Host, format!("cannot ask on the terminal: {error}"));
     write!(io::stderr(), "{question} [y/N] ").map_err(cannot)?;
-    wait(interrupted)?;
+    wait_for(&io::stdin(), interrupted)?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(cannot)?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Until a line is there. Reading alone would go on after Ctrl-C, which vpcctl handles itself.
-fn wait(interrupted: &AtomicBool) -> Result<()> {
-    let stdin = io::stdin();
+/// Until there is something to read. Reading alone would go on after Ctrl-C, which vpcctl handles itself.
+pub fn wait_for(source: &impl AsFd, interrupted: &AtomicBool) -> Result<()> {
     let mut ready = false;
     while !ready {
         // Not for ever: the signal may have come just before.
-        ready = !matches!(poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&PACE)), Ok(0) | Err(Errno::INTR));
+        ready = !matches!(poll(&mut [PollFd::new(source, PollFlags::IN)], Some(&PACE)), Ok(0) | Err(Errno::INTR));
         if interrupted.load(Ordering::Relaxed) {
             return Err(Failure::new(Kind::Interrupted, "interrupted").hint("nothing was changed"));
         }

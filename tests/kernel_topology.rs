@@ -139,7 +139,7 @@ print(repr(out))
 
 /// An `ip` whose first change takes a while.
 const SLOW: &str = r#"#!/bin/sh
-[ "$*" = "-batch -" ] && mkdir /run/slow 2>/dev/null && sleep 1.5
+[ "$*" = "-batch -" ] && mkdir /run/slow 2>/dev/null && sleep 1.2
 exec /run/real/ip "$@"
 "#;
 
@@ -158,9 +158,56 @@ fn long_work_has_one_bar_on_a_terminal_and_lines_elsewhere() {
     assert_eq!(totals.len(), 1, "one bar over all parts: {shown}");
     let (_, after) = shown.rsplit_once(" steps").unwrap_or_default();
     assert!(after.contains("\\x1b[2K") && after.contains("9 created"), "nothing of the bar is left: {shown}");
-    let again = "vpcctl -q destroy -f $T/net.yaml && rmdir /run/slow && vpcctl";
-    let lines = sandbox.ok(&format!("{again} apply -f $T/net.yaml 2>&1"));
+    let again = "vpcctl -q destroy -f $T/net.yaml && rmdir /run/slow && vpcctl apply -f $T/net.yaml 2>&1";
+    let lines = sandbox.ok(again);
     assert!(lines.starts_with("\u{2026} ") && lines.contains(" steps\n") && !lines.contains('\u{1b}'), "{lines}");
-    let quiet = sandbox.ok(&format!("{again} -q apply -f $T/net.yaml 2>&1"));
-    assert_eq!(quiet, "");
+    assert_eq!(sandbox.ok("vpcctl -q apply -f $T/other.yaml --prune 2>&1"), "");
+}
+
+#[test]
+fn a_change_mends_what_it_has_no_part_in() {
+    let mut sandbox = Sandbox::new();
+    files(&mut sandbox);
+    sandbox.ok("vpcctl apply -f $T/net.yaml && ip netns del vpc2-app");
+    sandbox.ok("sed 's/cidr: 10.0.0.0.16/&\\n    mtu: 1400/' $T/net.yaml >$T/mtu.yaml");
+    let planned = sandbox.expect(2, "vpcctl plan -f $T/mtu.yaml");
+    let expected = ["~ change   VPC vpc1", "~ mend     subnet vpc2/app"];
+    assert!(expected.iter().all(|line| planned.stdout.contains(line)), "{}", planned.report());
+    sandbox.says("vpcctl apply -f $T/mtu.yaml", &["1 changed, and ", " mended"]);
+    sandbox.ok("vpcctl check");
+    sandbox.says("vpcctl apply -f $T/mtu.yaml", &["nothing changed"]);
+}
+
+#[test]
+fn a_file_that_fits_once_the_last_command_is_finished_is_applied() {
+    let mut sandbox = Sandbox::new();
+    files(&mut sandbox);
+    sandbox.ok("vpcctl apply -f $T/net.yaml");
+    sandbox.file(
+        "new.yaml",
+        "version: 1\nvpcs: [{name: vpc1, cidr: 10.0.0.0/16, subnets: [{name: new, cidr: 10.0.2.0/24}]}]",
+    );
+    sandbox.fails(4, "vpcctl apply -f $T/new.yaml", &["overlaps"]);
+    sandbox.install_shims();
+    let cut_off = (1..20).any(|call| {
+        sandbox.fault(support::shim::Fault::KillBefore(call));
+        sandbox.ok("vpcctl delete-subnet vpc1/db || true");
+        sandbox.fault(support::shim::Fault::None);
+        sandbox.ok("ls /var/lib/vpcctl").contains("intent.json")
+    });
+    assert!(cut_off);
+    sandbox.says("vpcctl apply -f $T/new.yaml", &["+ created  subnet vpc1/new"]);
+}
+
+#[test]
+fn a_signal_ends_what_waits_for_a_file() {
+    let mut sandbox = Sandbox::new();
+    files(&mut sandbox);
+    sandbox.ok("mkfifo $T/fifo && sed 's/web.json/fifo/' $T/net.yaml >$T/waits.yaml");
+    sandbox.fails(1, "vpcctl plan -f $T/waits.yaml", &["fifo` is not a file"]);
+    for command in ["apply -f $T/fifo", "plan -f - <>$T/fifo"] {
+        let ended = sandbox.expect(0, &format!("timeout -k 20 -s INT 0.5 vpcctl {command}; echo $?"));
+        assert!(!ended.stdout.contains("137") && ended.stderr.contains("interrupted"), "{}", ended.report());
+    }
+    sandbox.ok("cat $T/net.yaml >$T/fifo & vpcctl apply -f $T/fifo");
 }

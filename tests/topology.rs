@@ -14,8 +14,9 @@ use proptest::test_runner::{RngSeed, TestCaseResult};
 use vpcctl::error::{Failure, Kind};
 use vpcctl::model::changes::{self, Action};
 use vpcctl::model::check;
-use vpcctl::model::facts::HostFacts;
-use vpcctl::model::state::{Host, HostAccess, Nameservers, NatScope, PeeringScope, State, SubnetType};
+use vpcctl::model::edit::delete_vpc;
+use vpcctl::model::facts::{Barrier, HostFacts};
+use vpcctl::model::state::{Host, HostAccess, Nameservers, NatScope, PeeringScope, State, Subnet, SubnetType, Vpc};
 use vpcctl::model::topology_file::{Misfit, Source, Topology, Want, export};
 
 use states::{edits, history, plain_facts, session};
@@ -120,9 +121,8 @@ fn what_differs_is_changed_in_place_or_replaced() {
             "allow: everything",
             vec!["change peering vpc1 - vpc2: what it lets pass is 10.0.1.0/24 to 10.1.0.0/16, not everything"],
         ),
-        ("10.1.0.0/16, host", "10.0.0.0/15, host", vec![]),
     ];
-    for (from, to, expected) in cases.into_iter().filter(|(.., expected)| !expected.is_empty()) {
+    for (from, to, expected) in cases {
         assert_eq!(changed(from, to).0, expected, "{to}");
     }
     let (differences, state) = changed("nat: true", "nat: {subnets: [web]}\n    uplink: {addresses: 198.19.7.0/31}");
@@ -138,8 +138,10 @@ fn what_differs_is_changed_in_place_or_replaced() {
 fn a_vpc_with_another_cidr_is_replaced_with_all_that_is_in_it() {
     let text = NET.replace("cidr: 10.1.0.0/16", "cidr: 10.2.0.0/16").replace("dst: 10.1", "dst: 10.2");
     let new = applied(&text, &net(), false).unwrap();
-    let expected =
-        ["replace VPC vpc2: cidr is 10.1.0.0/16, not 10.2.0.0/16", "replace peering vpc1 - vpc2: is in VPC vpc2"];
+    let expected = [
+        "replace VPC vpc2: cidr is 10.1.0.0/16, not 10.2.0.0/16",
+        "replace peering vpc1 - vpc2: is in VPC vpc2; what it lets pass is 10.0.1.0/24 to 10.1.0.0/16, not 10.0.1.0/24 to 10.2.0.0/16",
+    ];
     assert_eq!(differences(&net(), &new), expected);
     // What was on the host before vpcctl came is not what is there now, with vpcctl's own rules.
     assert_eq!(new.host, net().host);
@@ -163,8 +165,177 @@ fn what_the_file_does_not_have_stays_unless_it_is_pruned() {
     ];
     assert_eq!(gone, expected);
     assert!(changes::between(&net(), &pruned, "").iter().all(|change| change.action == Action::Delete));
-    assert_eq!(applied("version: 1\n", &net(), true).unwrap(), State::default());
-    assert_eq!(applied("{\"version\": 1}", &net(), false).unwrap(), net());
+    assert_eq!(applied("version: 1\nvpcs: []\n", &net(), true).unwrap(), State::default());
+    assert_eq!(applied("{\"version\": 1, \"vpcs\": []}", &net(), false).unwrap(), net());
+}
+
+#[test]
+fn a_file_that_was_cut_off_takes_nothing_away() {
+    refused("version: 1\n", Kind::Usage, "`vpcs` is missing");
+    refused("{\"version\": 1}", Kind::Usage, "`vpcs` is missing");
+    refused("version: 1\nvpcs:\n", Kind::Usage, "vpcs: there is no list");
+    refused(
+        "version: 1\nvpcs:\n- name: vpc1\n  cidr: 10.0.0.0/16\n  subnets:\n",
+        Kind::Usage,
+        "vpcs[0].subnets: there is no",
+    );
+}
+
+/// `NET` without what nobody has to say of an object that is there.
+const SAYS_LITTLE: &str = "version: 1
+vpcs:
+  - name: vpc1
+    cidr: 10.0.0.0/16
+    subnets:
+      - {name: web, cidr: 10.0.1.0/24, type: public, instances: [{name: two}]}
+  - {name: vpc2, cidr: 10.1.0.0/16}
+peerings:
+  - {vpcs: [vpc2, vpc1]}
+";
+
+/// What this in place of that changes, where the file says little.
+fn replaced(from: &str, to: &str, old: &State) -> (Vec<String>, State) {
+    assert!(SAYS_LITTLE.contains(from), "{from}");
+    let new = applied(&SAYS_LITTLE.replacen(from, to, 1), old, false).unwrap();
+    (differences(old, &new), new)
+}
+
+fn subnet<'a>(state: &'a State, vpc: &str, name: &str) -> &'a Subnet {
+    &state.vpcs[&vpc.parse().unwrap()].subnets[&name.parse().unwrap()]
+}
+
+#[test]
+fn what_is_replaced_keeps_its_policy_and_apps() {
+    let old = net();
+    assert_eq!(replaced("10.0.1.0/24", "10.0.1.0/24", &old), (Vec::new(), old.clone()));
+    let (differences, new) = replaced("10.0.1.0/24", "10.0.1.0/25", &old);
+    let expected = [
+        "replace subnet vpc1/web: cidr is 10.0.1.0/24, not 10.0.1.0/25",
+        "replace instance vpc1/web/three: is in subnet vpc1/web",
+        "replace instance vpc1/web/two: is in subnet vpc1/web",
+    ];
+    assert_eq!(differences, expected);
+    let (before, after) = (subnet(&old, "vpc1", "web"), subnet(&new, "vpc1", "web"));
+    assert_eq!(after, &Subnet { cidr: after.cidr, ..before.clone() });
+    // Where an address doesn't fit, who is listed gets another one; who isn't goes, and is named.
+    let (differences, new) = replaced("10.0.1.0/24", "10.0.7.0/24", &old);
+    assert_eq!(
+        differences[1..],
+        [
+            "delete instance vpc1/web/three: goes with subnet vpc1/web",
+            "replace instance vpc1/web/two: address is 10.0.1.4, not 10.0.7.3",
+        ]
+    );
+    let after = subnet(&new, "vpc1", "web");
+    assert_eq!((&after.policy, &after.apps), (&before.policy, &before.apps));
+    assert!(after.policy.is_some() && !after.apps.is_empty());
+    let pruned = applied(&SAYS_LITTLE.replace("10.0.1.0/24", "10.0.1.0/25"), &old, true).unwrap();
+    let web = subnet(&pruned, "vpc1", "web");
+    assert!(web.policy.is_none() && web.apps.is_empty() && web.instances.len() == 1, "{web:?}");
+}
+
+#[test]
+fn an_instance_at_another_address_keeps_its_policy() {
+    let own = "{name: two, policy: {egress: []}, apps: [{port: 81}]}";
+    let old = applied(&NET.replace("{name: two}", own), &State::default(), false).unwrap();
+    let (differences, new) = replaced("{name: two}", "{name: two, address: 10.0.1.9}", &old);
+    assert_eq!(differences, ["replace instance vpc1/web/two: address is 10.0.1.4, not 10.0.1.9"]);
+    let two = |state: &State| subnet(state, "vpc1", "web").instances[&"two".parse().unwrap()].clone();
+    assert_eq!((two(&new).policy, two(&new).apps), (two(&old).policy, two(&old).apps));
+    assert!(two(&new).policy.is_some() && !two(&new).apps.is_empty());
+}
+
+#[test]
+fn a_vpc_that_is_replaced_keeps_what_the_file_says_nothing_of() {
+    let text =
+        NET.replace("nat: true", "mtu: 1400\n    nat: {subnets: [web], interface: eth1, nameservers: [203.0.113.9]}");
+    let old = applied(&text, &State::default(), false).unwrap();
+    let (differences, new) = replaced("10.0.0.0/16", "10.0.0.0/20", &old);
+    let expected = [
+        "replace VPC vpc1: cidr is 10.0.0.0/16, not 10.0.0.0/20",
+        "replace subnet vpc1/db: is in VPC vpc1",
+        "replace subnet vpc1/web: is in VPC vpc1",
+        "replace instance vpc1/web/three: is in VPC vpc1",
+        "replace instance vpc1/web/two: is in VPC vpc1",
+        "replace peering vpc1 - vpc2: is in VPC vpc1",
+    ];
+    assert_eq!(differences, expected);
+    let vpc = |state: &State| state.vpcs[&"vpc1".parse().unwrap()].clone();
+    let uplink = vpc(&new).uplink;
+    assert_eq!(vpc(&new), Vpc { cidr: "10.0.0.0/20".parse().unwrap(), uplink, ..vpc(&old) });
+    assert_eq!(new.peerings[0].scope, old.peerings[0].scope);
+    // Without host access as before, and what can't pass any more is said anew.
+    let open = NET.replace("allow: [{src: 10.0.1.0/24, dst: 10.1.0.0/16}]", "allow: everything");
+    let (_, new) = replaced("10.1.0.0/16", "10.1.0.0/17", &applied(&open, &State::default(), false).unwrap());
+    assert_eq!(new.vpcs[&"vpc2".parse().unwrap()].host_access, HostAccess::Off);
+    let failure = applied(&SAYS_LITTLE.replace("10.1.0.0/16", "10.3.0.0/16"), &net(), false).unwrap_err();
+    assert!(
+        failure.message.contains("peerings[0]: nothing of what `vpc1` and `vpc2` let pass is inside"),
+        "{failure:?}"
+    );
+}
+
+#[test]
+fn nat_loses_a_subnet_that_is_replaced_as_private() {
+    let two = NET.replace("nat: true", "nat: {subnets: [web, db]}").replace("10.0.2.0/24", "10.0.2.0/24, type: public");
+    let old = applied(&two, &State::default(), false).unwrap();
+    let web = "10.0.1.0/24, type: public";
+    let (_, new) = replaced(web, "10.0.7.0/24, type: private", &old);
+    let nat = |state: &State| state.vpcs[&"vpc1".parse().unwrap()].nat.clone();
+    assert_eq!(nat(&new).unwrap().scope, NatScope::Only(["db".parse().unwrap()].into()));
+    leads_to(&new, &State::default()).unwrap();
+    let one = applied(&NET.replace("nat: true", "nat: {subnets: [web]}"), &State::default(), false).unwrap();
+    let (differences, new) = replaced(web, "10.0.7.0/24, type: private", &one);
+    assert_eq!(nat(&new), None);
+    let expected = [
+        "delete NAT of vpc1: gone",
+        "replace subnet vpc1/web: cidr is 10.0.1.0/24, not 10.0.7.0/24; type is public, not private",
+    ];
+    assert_eq!(differences[..2], expected);
+}
+
+#[test]
+fn nat_for_other_subnets_keeps_its_addresses() {
+    let text = |scope: &str, one: &str, other: &str| {
+        format!(
+            "version: 1\nvpcs:\n- {{name: first, cidr: 10.9.0.0/16}}\n- name: n\n  cidr: 10.0.0.0/16\n  host-access: false\n  nat: {scope}\n  subnets: [{{name: a, cidr: 10.0.1.0/24, type: {one}}}, {{name: b, cidr: 10.0.2.0/24, type: {other}}}]\n"
+        )
+    };
+    let first =
+        applied(&text("{subnets: [b], nameservers: [203.0.113.9]}", "public", "public"), &State::default(), false);
+    let first = edit_without(first.unwrap(), "first");
+    let new = applied(&text("{subnets: [a]}", "public", "private"), &first, false).unwrap();
+    assert!(differences(&first, &new).contains(&"change NAT of n: subnets is b, not a".to_owned()));
+    let uplink = |state: &State| state.vpcs[&"n".parse().unwrap()].uplink;
+    assert_eq!(uplink(&new), uplink(&first));
+}
+
+/// A state from which a VPC has gone, so that addresses below those of others are free.
+fn edit_without(mut state: State, vpc: &str) -> State {
+    delete_vpc(&mut state, &vpc.parse().unwrap()).unwrap();
+    state
+}
+
+#[test]
+fn a_way_out_that_is_barred_is_refused_wherever_nat_is_new_to_it() {
+    let barred = |text: &str, expected: bool| {
+        let topology = source(text).parse().unwrap();
+        assert_eq!(topology.adds_nat(&net()), expected, "{text}");
+        let barrier = Barrier { what: "chain X drops".into(), remedy: "open it".into() };
+        let barriers = ["eth0", "eth1"].map(|wan| (wan.parse().unwrap(), barrier.clone())).into();
+        let want = Want { topology: &topology, prune: false, pool: "198.19.0.0/16".parse().unwrap() };
+        let done = want.edit(&mut net(), &HostFacts { barriers, ..facts() });
+        let misfit = done.err().map(|misfit| misfit.failure.message).unwrap_or_default();
+        assert_eq!(misfit.contains("would not work: chain X drops"), expected, "{text}: {misfit}");
+    };
+    barred(SAYS_LITTLE, false);
+    barred(&SAYS_LITTLE.replacen("/16", "/16\n    nat: true", 1), false);
+    barred(&SAYS_LITTLE.replacen("/16", "/16\n    nat: false", 1), false);
+    barred(&SAYS_LITTLE.replacen("/16", "/16\n    nat: {interface: eth1}", 1), true);
+    barred(&SAYS_LITTLE.replacen("/16", "/16\n    interface: eth1\n    nat: true", 1), true);
+    barred(&SAYS_LITTLE.replacen("/16", "/20\n    nat: true", 1), true);
+    barred(&SAYS_LITTLE.replacen("/16", "/20", 1), true);
+    barred(&SAYS_LITTLE.replacen("/16", "/20\n    nat: false", 1), false);
 }
 
 #[test]
@@ -256,6 +427,11 @@ fn errors_name_the_place_and_the_field() {
             "vpcs[1].uplink.addresses: 10.1.0.0/31 can't be a link",
         ),
         ("vpcs:\n", "vpcs: [\n", Kind::Usage, "net.yaml:"),
+        ("10.1.0.0/16, host", "10.0.0.0/15, host", Kind::Conflict, "peerings[0]: cannot peer `vpc1` and `vpc2`: 10.0"),
+        ("host-access: false", "mtu: 67", Kind::Usage, "net.yaml:14:42: vpcs[1].mtu: 67 is no MTU"),
+        ("host-access: false", "mtu: null", Kind::Usage, "vpcs[1].mtu"),
+        ("[{port: 80}]", "[{port: 80, wait: 601}]", Kind::Usage, "subnets[0].apps[0].wait: 601 seconds are too many"),
+        ("[{port: 80}]", "null", Kind::Usage, "vpcs[0].subnets[0].apps: there is no list"),
     ];
     for (from, to, kind, words) in cases {
         refused(&NET.replacen(from, to, 1), kind, words);

@@ -33,15 +33,19 @@ pub struct Apply {
 impl Apply {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
         let pool = self.pool.uplink_pool;
-        let described = self.file.load()?;
+        let described = self.file.load(session.interrupted)?;
         let want = described.want(self.prune, pool);
         let state = session.read()?;
-        described.check(&want, &state)?;
+        described.check(session, &want, &state)?;
         let mut host = HostFacts::default();
-        let outcome = session.change(&described.subject(&state), |state| {
+        let mut outcome = session.change(&described.subject(&state), |state| {
             host = described.facts(session, state, pool)?;
             described.edit(&want, state, &host)
         })?;
+        if outcome.is_change() && !outcome.dry_run && !outcome.old.vpcs.is_empty() {
+            // What the change had no part in may have been removed behind vpcctl's back.
+            outcome.mended = session.change(&described.subject(&outcome.new), |_| Ok(()))?.mended;
+        }
         note_kept(session, &kept(&want, &outcome.old, &outcome.new, &host));
         let objects = changes::between(&outcome.old, &outcome.new, reason(&want));
         report(session, &described, &outcome, &objects)?;
@@ -60,7 +64,8 @@ pub(super) fn report(
     let (name, mended) = (described.name(), outcome.mended);
     let message = match mended {
         _ if outcome.dry_run => return Ok(()),
-        _ if outcome.is_change() => format!("{name}: {}", Sums::of(objects).words(true)),
+        0 if outcome.is_change() => format!("{name}: {}", Sums::of(objects).words(true)),
+        _ if outcome.is_change() => format!("{name}: {}, and {mended} mended", Sums::of(objects).words(true)),
         0 => format!("{name}: nothing changed"),
         1 => format!("{name}: 1 object mended"),
         _ => format!("{name}: {mended} objects mended"),

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::app::confine;
 use crate::commands::args::{InstancePath, report};
 use crate::error::{Failure, Kind, Result};
-use crate::model::app::{self, App, Port, UserName};
+use crate::model::app::{self, App, MAX_WAIT, Port, UserName};
 use crate::model::edit::deploy_app;
 use crate::model::owner::Target;
 use crate::model::state::HostAccess;
@@ -40,7 +40,7 @@ pub struct DeployApp {
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
     /// How many seconds it may take until it answers; 0 doesn't wait
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u16).range(0..=600))]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u16).range(0..=i64::from(MAX_WAIT)))]
     wait: u16,
     /// The program and its arguments [default: the built-in web server]
     #[arg(value_name = "COMMAND", last = true)]

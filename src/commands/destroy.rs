@@ -24,7 +24,7 @@ pub struct Destroy {
 
 impl Destroy {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
-        let described = self.file.parse()?;
+        let described = self.file.parse(session.interrupted)?;
         let named: BTreeSet<VpcName> = described.topology.vpcs.iter().map(|vpc| vpc.name.clone()).collect();
         let ends: Vec<&[VpcName; 2]> = described.topology.peerings.iter().map(|peering| &peering.vpcs).collect();
         let outcome = session.change(&Subject::Nothing, |state| {

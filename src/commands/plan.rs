@@ -10,6 +10,7 @@ use crate::error::{CHANGES, Result};
 use crate::model::changes::{self, Action, Change};
 use crate::model::owner::Owner;
 use crate::model::state::State;
+use crate::plan::op::Op;
 use crate::plan::reconcile::{self, Unmarked};
 use crate::plan::subject::Subject;
 use crate::session::Session;
@@ -36,20 +37,21 @@ pub struct Plan {
 impl Plan {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<u8> {
         let pool = self.pool.uplink_pool;
-        let described = self.file.load()?;
+        let described = self.file.load(session.interrupted)?;
         let want = described.want(self.prune, pool);
         let old = session.read()?;
-        described.check(&want, &old)?;
         if let Some(intent) = session.store.intent()? {
             session.ui.note(&format!("`{}` has not ended: what it does is not in this plan", intent.changed_by));
         }
+        described.check(session, &want, &old)?;
         let facts = described.facts(session, &old, pool)?;
         let mut new = old.clone();
         described.edit(&want, &mut new, &facts)?;
         let mut objects = changes::between(&old, &new, reason(&want));
-        if old == new {
-            objects = mending(session, &described.subject(&old), &old)?;
-        }
+        let mended = mending(session, &described.subject(&old), &old, &new)?;
+        let is_named = |object: &str| objects.iter().any(|change| change.object == object);
+        let mended: Vec<Change> = mended.into_iter().filter(|change| !is_named(&change.object)).collect();
+        objects.extend(mended);
         let kept = kept(&want, &old, &new, &facts);
         note_kept(session, &kept);
         let is_change = !objects.is_empty();
@@ -58,9 +60,16 @@ impl Plan {
     }
 }
 
-/// What is not in the kernel as the state says, as applying the file would mend it.
-fn mending(session: &Session<'_>, subject: &Subject, state: &State) -> Result<Vec<Change>> {
-    let ops = subject.ops(state);
+/// What is not in the kernel as the state says, and stays wanted, as applying the file would mend it.
+fn mending(session: &Session<'_>, subject: &Subject, old: &State, new: &State) -> Result<Vec<Change>> {
+    let mut ops = subject.ops(old);
+    if old != new {
+        let wanted: BTreeMap<String, Op> = subject.ops(new).into_iter().map(|op| (op.identity(), op)).collect();
+        ops.retain(|op| wanted.get(&op.identity()) == Some(op));
+    }
+    if ops.is_empty() {
+        return Ok(Vec::new());
+    }
     let plan = reconcile::plan(&ops, &[], &session.observe(&ops)?, Unmarked::Theirs);
     let mut owners: BTreeMap<&Owner, Vec<String>> = BTreeMap::new();
     for op in plan.make.iter() {

@@ -1,13 +1,18 @@
 //! What `plan`, `apply` and `destroy` share: the topology file, read and checked before any process starts.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use clap::Args;
+use rustix::fs::OFlags;
 
 use crate::app::confine;
 use crate::commands::args::one;
+use crate::confirm;
 use crate::error::{Failure, Result};
 use crate::model::app::UserName;
 use crate::model::changes::{self, Change};
@@ -43,17 +48,17 @@ pub struct Described {
 
 impl FileArg {
     /// The topology as it is written, without the files that it names.
-    pub fn parse(&self) -> Result<Described> {
+    pub fn parse(&self, interrupted: &AtomicBool) -> Result<Described> {
         let file = one("topology file", self.by_place.as_deref(), self.file.as_deref())?;
-        let source = read(file)?;
+        let source = read(file, interrupted)?;
         Ok(Described { topology: source.parse()?, source })
     }
 
     /// The topology with its policies, and its apps' directories as absolute paths.
-    pub fn load(&self) -> Result<Described> {
-        let Described { source, mut topology } = self.parse()?;
+    pub fn load(&self, interrupted: &AtomicBool) -> Result<Described> {
+        let Described { source, mut topology } = self.parse(interrupted)?;
         let base = self.base();
-        let policies = topology.load_policies(&|path| read_policy(&base.join(path)));
+        let policies = topology.load_policies(&|path| read_policy(&base.join(path), interrupted));
         let apps = policies.and_then(|()| topology.each_app(&|app| settle(app, &base)));
         apps.map_err(|Misfit { path, failure }| source.at(&path, failure))?;
         Ok(Described { source, topology })
@@ -82,8 +87,12 @@ impl Described {
         want.edit(state, facts).map_err(|Misfit { path, failure }| self.source.at(&path, failure))
     }
 
-    /// Refuses what would be wrong on any host.
-    pub fn check(&self, want: &Want<'_>, state: &State) -> Result<()> {
+    /// Refuses what would be wrong on any host. What a command that was cut off, or is under way, makes of the state is not
+    /// known yet.
+    pub fn check(&self, session: &Session<'_>, want: &Want<'_>, state: &State) -> Result<()> {
+        if session.store.intent()?.is_some() {
+            return Ok(());
+        }
         self.edit(want, &mut state.clone(), &self.topology.ideal_host(state))
     }
 
@@ -144,27 +153,44 @@ fn settle(app: &mut AppEntry, base: &Path) -> Result<()> {
     Ok(())
 }
 
-fn read(path: &Path) -> Result<Source> {
+fn read(path: &Path, interrupted: &AtomicBool) -> Result<Source> {
     if path == Path::new("-") {
-        return text("standard input", io::stdin().lock());
+        let stdin = io::stdin().as_fd().try_clone_to_owned();
+        return text("standard input", stdin.map(File::from), interrupted).map_err(from_anywhere);
     }
-    let name = path.display().to_string();
-    let opened = File::open(path);
-    let file =
-        opened.map_err(|error| unreadable(&name, &error).hint("name a topology file, or - for standard input"))?;
-    text(&name, file)
+    // A FIFO that nobody writes to would be waited for without an end.
+    let opened = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path);
+    text(&path.display().to_string(), opened, interrupted).map_err(from_anywhere)
 }
 
-fn read_policy(path: &Path) -> Result<Source> {
+fn from_anywhere(failure: Failure) -> Failure {
+    if failure.hint.is_some() { failure } else { failure.hint("name a topology file, or - for standard input") }
+}
+
+fn read_policy(path: &Path, interrupted: &AtomicBool) -> Result<Source> {
     let name = path.display().to_string();
     let hint = "a policy's path starts from the directory of the topology file";
-    text(&name, File::open(path).map_err(|error| unreadable(&name, &error).hint(hint))?)
+    let metadata = path.metadata().map_err(|error| unreadable(&name, &error).hint(hint))?;
+    if !metadata.is_file() {
+        return Err(Failure::usage(format!("`{name}` is not a file")).hint("write the policy into a file first"));
+    }
+    text(&name, File::open(path), interrupted)
+        .map_err(|failure| if failure.hint.is_some() { failure } else { failure.hint(hint) })
 }
 
-/// All of a text, as much of it as may be.
-fn text(name: &str, reader: impl Read) -> Result<Source> {
-    let mut bytes = Vec::new();
-    reader.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(name, &error))?;
+/// All of a text, as much of it as may be, unless a signal comes first.
+fn text(name: &str, opened: io::Result<File>, interrupted: &AtomicBool) -> Result<Source> {
+    let mut file = opened.map_err(|error| unreadable(name, &error))?;
+    let (mut bytes, mut part) = (Vec::new(), vec![0; 1 << 16]);
+    while bytes.len() as u64 <= MAX_FILE_BYTES {
+        confirm::wait_for(&file, interrupted)?;
+        match file.read(&mut part) {
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(&part[..count]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(unreadable(name, &error)),
+        }
+    }
     let text = String::from_utf8(bytes)
         .map_err(|_| Failure::usage(format!("`{name}` is not UTF-8 text")).hint("write it in UTF-8"))?;
     Ok(Source { name: name.to_owned(), text })

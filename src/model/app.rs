@@ -13,6 +13,9 @@ use crate::error::Failure;
 /// A TCP port: of the apps of an instance each has its own, and is named by it.
 pub type Port = NonZeroU16;
 
+/// The longest time that an app may take until it listens, in seconds.
+pub const MAX_WAIT: u16 = 600;
+
 /// Reads a port in its one spelling: std's parser takes `+80` and `080` too.
 pub fn port(text: &str) -> Result<Port, Failure> {
     let is_canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');

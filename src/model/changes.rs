@@ -174,11 +174,14 @@ impl Changes<'_> {
                 within = within.or(Some(object));
             }
             (Some(old), Some(new)) if old.cidr != new.cidr => {
-                self.add(Action::Replace, &object, differs("cidr", old.cidr, new.cidr));
+                let mut reasons = differing("cidr", &old.cidr, &new.cidr);
+                reasons.extend(differing("type", &old.kind.as_str(), &new.kind.as_str()));
+                self.add(Action::Replace, &object, reasons.join("; "));
                 within = within.or(Some(object));
             }
-            (Some(_), Some(_)) if outer.is_some() => self.replaced(&object, outer),
-            (Some(old), Some(new)) => self.change(&object, differing("type", &old.kind.as_str(), &new.kind.as_str())),
+            (Some(old), Some(new)) => {
+                self.differs_within(&object, differing("type", &old.kind.as_str(), &new.kind.as_str()), outer)
+            }
             (None, None) => return,
         }
         let within = within.as_deref();
@@ -203,16 +206,20 @@ impl Changes<'_> {
                 self.add(Action::Replace, &object, differs("address", old.address, new.address));
                 within = within.or(Some(object));
             }
-            (Some(_), Some(_)) if outer.is_some() => self.replaced(&object, outer),
-            _ => {}
+            (Some(_), Some(_)) => self.differs_within(&object, Vec::new(), outer),
+            (None, None) => {}
         }
         let within = within.as_deref();
         self.contents(path, old.map(|i| (&i.policy, &i.apps)), new.map(|i| (&i.policy, &i.apps)), within);
     }
 
-    /// It comes anew with what it is in.
-    fn replaced(&mut self, object: &str, outer: Option<&str>) {
-        self.add(Action::Replace, object, format!("is in {}", outer.unwrap_or_default()));
+    /// It comes anew with what it is in, or becomes different where it is.
+    fn differs_within(&mut self, object: &str, reasons: Vec<String>, outer: Option<&str>) {
+        let Some(outer) = outer else {
+            return self.change(object, reasons);
+        };
+        let reasons: Vec<String> = [format!("is in {outer}")].into_iter().chain(reasons).collect();
+        self.add(Action::Replace, object, reasons.join("; "));
     }
 
     /// The policy and the apps of an instance.
@@ -246,13 +253,15 @@ impl Changes<'_> {
         match (old, new) {
             (None, Some(new)) => self.add(Action::Create, object, format!("{}: {NEW}", allowed(&new.scope))),
             (Some(_), None) => self.goes(object, outer.as_deref()),
-            (Some(_), Some(_)) if outer.is_some() => self.replaced(object, outer.as_deref()),
             (Some(old), Some(new)) => {
-                let mut reasons = differing("link", &old.link.0, &new.link.0);
+                let mut reasons = match outer {
+                    None => differing("link", &old.link.0, &new.link.0),
+                    Some(_) => Vec::new(),
+                };
                 if old.scope != new.scope {
                     reasons.push(differs("what it lets pass", allowed(&old.scope), allowed(&new.scope)));
                 }
-                self.change(object, reasons);
+                self.differs_within(object, reasons, outer.as_deref());
             }
             (None, None) => {}
         }

@@ -8,7 +8,7 @@ use crate::model::name::{Name, VpcName};
 use crate::model::state::{Host, Peering, State, Subnet, Vpc};
 
 /// The smallest MTU of IPv4, in bytes: RFC 791.
-const MIN_MTU: u32 = 68;
+pub const MIN_MTU: u32 = 68;
 
 /// The first thing that can't be so, in words.
 pub fn flaw(state: &State) -> Option<String> {

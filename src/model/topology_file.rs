@@ -1,5 +1,8 @@
 //! Topology files: a whole network in YAML or JSON. Text becomes a [`Topology`], and that an edit of the state.
 
+mod choice;
+mod export;
+mod make;
 mod read;
 mod schema;
 mod want;
@@ -16,9 +19,11 @@ use crate::model::owner::Owner;
 use crate::model::policy_file::{self, PolicyEntry, SubnetSelector, without_null};
 use crate::model::state::State;
 
+pub use choice::{NatChoice, PolicyChoice};
+pub use export::export;
 pub use read::Source;
-pub use schema::{AppEntry, NatChoice, PeeringEntry, PolicyChoice, SubnetEntry, Topology, VERSION, VpcEntry};
-pub use want::{Misfit, Want, export};
+pub use schema::{AppEntry, PeeringEntry, SubnetEntry, Topology, VERSION, VpcEntry};
+pub use want::{Misfit, Want};
 
 /// The JSON Schema of a topology file.
 pub fn schema() -> Schema {
@@ -63,10 +68,9 @@ impl Topology {
         Ok(())
     }
 
-    /// Does it want NAT where a state has none?
+    /// Does it want NAT where a state has none, by another interface, or for other addresses?
     pub fn adds_nat(&self, state: &State) -> bool {
-        let has_nat = |vpc: &VpcEntry| state.vpcs.get(&vpc.name).is_some_and(|found| found.nat.is_some());
-        self.vpcs.iter().any(|vpc| matches!(vpc.nat, Some(NatChoice::On(_))) && !has_nat(vpc))
+        self.vpcs.iter().any(|vpc| adds_nat(vpc, state))
     }
 
     /// Whose objects it names.
@@ -88,6 +92,19 @@ impl Topology {
         let link = HostLink { mtu: crate::model::facts::DEFAULT_MTU, forwarding: false };
         let names = of_file.chain(of_state).cloned().chain(any.clone());
         HostFacts { default_wan: any, links: names.map(|name| (name, link.clone())).collect(), ..HostFacts::default() }
+    }
+}
+
+fn adds_nat(entry: &VpcEntry, state: &State) -> bool {
+    let found = state.vpcs.get(&entry.name);
+    let (nat, is_replaced) = (found.and_then(|vpc| vpc.nat.as_ref()), found.is_some_and(|vpc| vpc.cidr != entry.cidr));
+    match (&entry.nat, nat) {
+        (Some(NatChoice::Off), _) | (None, None) => false,
+        (Some(NatChoice::On(_)), None) => true,
+        (None, Some(_)) => is_replaced,
+        (Some(NatChoice::On(fields)), Some(nat)) => {
+            is_replaced || fields.interface.as_ref().or(entry.interface.as_ref()).is_some_and(|wan| *wan != nat.wan)
+        }
     }
 }
 

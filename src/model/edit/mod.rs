@@ -16,7 +16,7 @@ pub use instance::{InstanceSpec, add_instance, delete_instance};
 pub use link::DEFAULT_POOL;
 pub(crate) use link::{check_link, keep_record, take_link};
 pub use nat::{MAX_NAMESERVERS, NatSpec, PUBLIC_NAMESERVERS, disable_nat, enable_nat, is_nameserver};
-pub(crate) use nat::{check_wan, set_nat_scope};
+pub(crate) use nat::{check_wan, check_way_out, set_nat_scope};
 pub use peering::{allow_cidr, peer, unpeer};
 pub(crate) use peering::{check_pair, peer_by};
 pub use policy::{PolicyScope, apply_policy, remove_policy};

@@ -109,7 +109,7 @@ fn still_there(facts: &HostFacts, wan: &IfName, vpc: &VpcName) -> Result<()> {
 }
 
 /// Refuses what could not work: vpcctl doesn't change the rules of others, and its own can't overrule them.
-fn check_way_out(facts: &HostFacts, wan: &IfName) -> Result<()> {
+pub(crate) fn check_way_out(facts: &HostFacts, wan: &IfName) -> Result<()> {
     match facts.barriers.get(wan) {
         None => Ok(()),
         Some(barrier) => {

@@ -2,27 +2,23 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::Ipv4Addr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use super::choice::{Allow, NatChoice, PolicyChoice, chosen};
 use crate::error::Failure;
-use crate::model::app::{Port, UserName};
+use crate::model::app::{MAX_WAIT, Port, UserName};
+use crate::model::check::MIN_MTU;
 use crate::model::cidr::Cidr;
 use crate::model::name::{IfName, Name, VpcName};
-use crate::model::policy::{Policy, refuse};
-use crate::model::policy_file::{PolicyEntry, given};
-use crate::model::state::{CidrPair, SubnetType};
+use crate::model::policy::refuse;
+use crate::model::policy_file::given;
+use crate::model::state::SubnetType;
 
 /// The version of topology files. Fields may be added within a version.
 pub const VERSION: u32 = 1;
-
-/// The word for a peering that lets everything pass.
-const EVERYTHING: &str = "everything";
 
 /// A network of VPCs, as a file describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -35,10 +31,10 @@ pub struct Topology {
     #[serde(default, rename = "$schema", skip_serializing, deserialize_with = "given")]
     pub schema: Option<String>,
     /// The VPCs. They are made in this order.
-    #[serde(default)]
+    #[serde(deserialize_with = "listed")]
     pub vpcs: Vec<VpcEntry>,
     /// The peerings.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "listed")]
     pub peerings: Vec<PeeringEntry>,
 }
 
@@ -52,8 +48,8 @@ pub struct VpcEntry {
     /// Its addresses, /8 to /30. Another CIDR replaces the VPC.
     pub cidr: Cidr,
     /// The MTU of all its links, in bytes; without it: that of the way out when the VPC is made.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
-    #[schemars(range(min = 68, max = 65535))]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "mtu")]
+    #[schemars(range(min = MIN_MTU, max = 65535))]
     pub mtu: Option<u16>,
     /// Whether the host may open connections to its instances; without it: yes where the VPC is made.
     #[serde(default, alias = "host_access", skip_serializing_if = "Option::is_none", deserialize_with = "given")]
@@ -68,7 +64,7 @@ pub struct VpcEntry {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub nat: Option<NatChoice>,
     /// Its subnets.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "listed")]
     pub subnets: Vec<SubnetEntry>,
 }
 
@@ -83,15 +79,6 @@ pub struct UplinkEntry {
     /// Where they are taken from.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub pool: Option<Cidr>,
-}
-
-/// Internet access: `true`, `false`, or how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NatChoice {
-    /// Nobody has it.
-    Off,
-    /// The public subnets have it.
-    On(NatFields),
 }
 
 /// How a VPC's public subnets reach the internet.
@@ -126,10 +113,10 @@ pub struct SubnetEntry {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "chosen")]
     pub policy: Option<PolicyChoice>,
     /// The apps of its first instance.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "listed")]
     pub apps: Vec<AppEntry>,
     /// Its further instances.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "listed")]
     pub instances: Vec<InstanceEntry>,
 }
 
@@ -147,7 +134,7 @@ pub struct InstanceEntry {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "chosen")]
     pub policy: Option<PolicyChoice>,
     /// Its apps.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "listed")]
     pub apps: Vec<AppEntry>,
 }
 
@@ -160,7 +147,7 @@ pub struct AppEntry {
     #[serde(default = "default_port")]
     pub port: Port,
     /// The program and its arguments; without it: the built-in web server.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "listed")]
     pub command: Vec<String>,
     /// The user that it runs as, by name or number; without it: nobody.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
@@ -169,8 +156,8 @@ pub struct AppEntry {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub directory: Option<String>,
     /// How many seconds it may take until it answers; 0 doesn't wait.
-    #[serde(default = "default_wait")]
-    #[schemars(range(max = 600))]
+    #[serde(default = "default_wait", deserialize_with = "wait")]
+    #[schemars(range(max = MAX_WAIT))]
     pub wait: u16,
 }
 
@@ -223,33 +210,6 @@ impl TryFrom<PeeringFields> for PeeringEntry {
     }
 }
 
-/// What may pass a peering.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Allow {
-    /// Everything between the two CIDRs.
-    Everything,
-    /// Connections from a source to a destination of this list, and their replies.
-    Pairs(Vec<CidrPair>),
-}
-
-/// A policy: none, a file's, or this one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PolicyChoice {
-    /// None.
-    None,
-    /// The one of a file, by its path.
-    File(String),
-    /// This one.
-    Inline(Box<PolicyEntry>),
-}
-
-impl PolicyChoice {
-    /// The policy, for writing.
-    pub fn inline(policy: &Policy) -> Self {
-        PolicyChoice::Inline(Box::new(PolicyEntry { subnet: None, policy: policy.clone() }))
-    }
-}
-
 /// A port as `deploy-app` chooses it.
 fn default_port() -> Port {
     Port::MIN.saturating_add(8079)
@@ -257,6 +217,24 @@ fn default_port() -> Port {
 
 fn default_wait() -> u16 {
     10
+}
+
+/// A list that is there: an empty place where one begins is what is left of a file that was cut off, and would take away all.
+fn listed<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let list: Option<Vec<T>> = Deserialize::deserialize(deserializer)?;
+    list.ok_or_else(|| refuse(Failure::usage("there is no list").hint("write `[]` for an empty one")))
+}
+
+fn mtu<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    let mtu = u16::deserialize(deserializer)?;
+    let small = || Failure::usage(format!("{mtu} is no MTU of IPv4")).hint(format!("it is {MIN_MTU} to 65535"));
+    if u32::from(mtu) < MIN_MTU { Err(refuse(small())) } else { Ok(Some(mtu)) }
+}
+
+fn wait<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let wait = u16::deserialize(deserializer)?;
+    let long = || Failure::usage(format!("{wait} seconds are too many")).hint(format!("it is 0 to {MAX_WAIT}"));
+    if wait > MAX_WAIT { Err(refuse(long())) } else { Ok(wait) }
 }
 
 /// The version: there is one.
@@ -290,157 +268,5 @@ impl JsonSchema for Version {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({"const": VERSION})
-    }
-}
-
-/// A policy that is there, be it `null`.
-fn chosen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PolicyChoice>, D::Error> {
-    deserializer.deserialize_any(PolicyVisitor).map(Some)
-}
-
-struct PolicyVisitor;
-
-impl<'de> Visitor<'de> for PolicyVisitor {
-    type Value = PolicyChoice;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a policy, the path of a policy file, or null")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<PolicyChoice, E> {
-        Ok(PolicyChoice::None)
-    }
-
-    fn visit_none<E: de::Error>(self) -> Result<PolicyChoice, E> {
-        Ok(PolicyChoice::None)
-    }
-
-    fn visit_str<E: de::Error>(self, path: &str) -> Result<PolicyChoice, E> {
-        if path.is_empty() || path.contains('\0') {
-            let failure = Failure::usage(format!("`{}` is no path of a file", path.escape_debug()));
-            return Err(refuse(failure.hint("name a policy file, or write `null` for no policy")));
-        }
-        Ok(PolicyChoice::File(path.to_owned()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PolicyChoice, A::Error> {
-        PolicyEntry::deserialize(MapAccessDeserializer::new(map)).map(|entry| PolicyChoice::Inline(Box::new(entry)))
-    }
-}
-
-impl Serialize for PolicyChoice {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            PolicyChoice::None => serializer.serialize_none(),
-            PolicyChoice::File(path) => serializer.serialize_str(path),
-            PolicyChoice::Inline(entry) => entry.serialize(serializer),
-        }
-    }
-}
-
-impl JsonSchema for PolicyChoice {
-    fn schema_name() -> Cow<'static, str> {
-        "policy-choice".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let inline = generator.subschema_for::<PolicyEntry>();
-        json_schema!({"anyOf": [{"type": "string", "minLength": 1}, inline, {"enum": [null]}]})
-    }
-}
-
-struct NatVisitor;
-
-impl<'de> Visitor<'de> for NatVisitor {
-    type Value = NatChoice;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("true, false, or an object")
-    }
-
-    fn visit_bool<E: de::Error>(self, on: bool) -> Result<NatChoice, E> {
-        Ok(if on { NatChoice::On(NatFields::default()) } else { NatChoice::Off })
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<NatChoice, A::Error> {
-        NatFields::deserialize(MapAccessDeserializer::new(map)).map(NatChoice::On)
-    }
-}
-
-impl<'de> Deserialize<'de> for NatChoice {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NatVisitor)
-    }
-}
-
-impl Serialize for NatChoice {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            NatChoice::Off => serializer.serialize_bool(false),
-            NatChoice::On(fields) if *fields == NatFields::default() => serializer.serialize_bool(true),
-            NatChoice::On(fields) => fields.serialize(serializer),
-        }
-    }
-}
-
-impl JsonSchema for NatChoice {
-    fn schema_name() -> Cow<'static, str> {
-        "nat-choice".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({"anyOf": [{"type": "boolean"}, generator.subschema_for::<NatFields>()]})
-    }
-}
-
-struct AllowVisitor;
-
-impl<'de> Visitor<'de> for AllowVisitor {
-    type Value = Allow;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a list of `src` and `dst`, or \"{EVERYTHING}\"")
-    }
-
-    fn visit_str<E: de::Error>(self, word: &str) -> Result<Allow, E> {
-        if word == EVERYTHING { Ok(Allow::Everything) } else { Err(E::invalid_value(de::Unexpected::Str(word), &self)) }
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Allow, A::Error> {
-        let mut pairs = Vec::new();
-        while let Some(pair) = list.next_element()? {
-            pairs.push(pair);
-        }
-        if pairs.is_empty() {
-            let failure = Failure::usage("nothing could pass this peering");
-            return Err(refuse(failure.hint(format!("list pairs, write `{EVERYTHING}`, or leave the peering out"))));
-        }
-        Ok(Allow::Pairs(pairs))
-    }
-}
-
-impl<'de> Deserialize<'de> for Allow {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AllowVisitor)
-    }
-}
-
-impl Serialize for Allow {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Allow::Everything => serializer.serialize_str(EVERYTHING),
-            Allow::Pairs(pairs) => pairs.serialize(serializer),
-        }
-    }
-}
-
-impl JsonSchema for Allow {
-    fn schema_name() -> Cow<'static, str> {
-        "allow".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let pair = generator.subschema_for::<CidrPair>();
-        json_schema!({"anyOf": [{"const": EVERYTHING}, {"type": "array", "items": pair, "minItems": 1}]})
     }
 }
