@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::commands::args::PoolArg;
 use crate::commands::topology::{Described, FileArg, kept, note_kept, reason};
+use crate::error::{Kind, Result};
 use crate::model::changes::{self, Change};
 use crate::model::facts::HostFacts;
 use crate::model::state::HostAccess;
@@ -43,14 +44,25 @@ impl Apply {
             described.edit(&want, state, &host)
         })?;
         if outcome.is_change() && !outcome.dry_run && !outcome.old.vpcs.is_empty() {
-            // What the change had no part in may have been removed behind vpcctl's back.
-            outcome.mended = session.change(&described.subject(&outcome.new), |_| Ok(()))?.mended;
+            outcome.mended = mend_besides(session, &described, &outcome)?;
         }
         note_kept(session, &kept(&want, &outcome.old, &outcome.new, &host));
         let objects = changes::between(&outcome.old, &outcome.new, reason(&want));
         report(session, &described, &outcome, &objects)?;
         note_overlaps(session, &outcome);
         Ok(())
+    }
+}
+
+/// Makes again what the change had no part in and was removed behind vpcctl's back. The change holds whatever comes of it.
+fn mend_besides(session: &Session<'_>, described: &Described, outcome: &Outcome) -> Result<usize> {
+    match session.change(&described.subject(&outcome.new), |_| Ok(())) {
+        Ok(outcome) => Ok(outcome.mended),
+        Err(failure) if failure.kind == Kind::Interrupted => Err(failure),
+        Err(failure) => {
+            session.ui.note(&format!("the change is done; what else may have to be mended is not: {failure}"));
+            Ok(0)
+        }
     }
 }
 
