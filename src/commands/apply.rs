@@ -2,8 +2,7 @@
 
 use clap::Args;
 
-use crate::commands::args::PoolArg;
-use crate::commands::topology::{Described, FileArg, kept, note_kept, reason};
+use crate::commands::topology::{Described, WantArgs, kept, note_kept, reason};
 use crate::error::{Kind, Result};
 use crate::model::changes::{self, Change};
 use crate::model::facts::HostFacts;
@@ -23,24 +22,18 @@ use crate::view::topology::{Sums, applied, lines};
   vpcctl --dry-run apply -f net.yaml            what it would run, as a script")]
 pub struct Apply {
     #[command(flatten)]
-    file: FileArg,
-    /// Also remove what the file doesn't have
-    #[arg(long)]
-    prune: bool,
-    #[command(flatten)]
-    pool: PoolArg,
+    args: WantArgs,
 }
 
 impl Apply {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
-        let pool = self.pool.uplink_pool;
-        let described = self.file.load(session.interrupted)?;
-        let want = described.want(self.prune, pool);
+        let described = self.args.load(session.interrupted)?;
+        let want = self.args.want(&described);
         let state = session.read()?;
         described.check(session, &want, &state)?;
         let mut host = HostFacts::default();
         let mut outcome = session.change(&described.subject(&state), |state| {
-            host = described.facts(session, state, pool)?;
+            host = described.facts(session, state, want.pool)?;
             described.edit(&want, state, &host)
         })?;
         if outcome.is_change() && !outcome.dry_run && !outcome.old.vpcs.is_empty() {

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 
-use crate::commands::args::PoolArg;
-use crate::commands::topology::{FileArg, kept, note_kept, reason};
+use crate::commands::topology::{WantArgs, kept, note_kept, reason};
 use crate::error::{CHANGES, Result};
 use crate::model::changes::{self, Action, Change};
 use crate::model::owner::Owner;
@@ -26,25 +25,19 @@ use crate::view::topology;
   vpcctl plan -f net.yaml --prune -o json")]
 pub struct Plan {
     #[command(flatten)]
-    file: FileArg,
-    /// Also plan to remove what the file doesn't have
-    #[arg(long)]
-    prune: bool,
-    #[command(flatten)]
-    pool: PoolArg,
+    args: WantArgs,
 }
 
 impl Plan {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<u8> {
-        let pool = self.pool.uplink_pool;
-        let described = self.file.load(session.interrupted)?;
-        let want = described.want(self.prune, pool);
+        let described = self.args.load(session.interrupted)?;
+        let want = self.args.want(&described);
         let old = session.read()?;
         if let Some(intent) = session.store.intent()? {
             session.ui.note(&format!("`{}` has not ended: what it does is not in this plan", intent.changed_by));
         }
         described.check(session, &want, &old)?;
-        let facts = described.facts(session, &old, pool)?;
+        let facts = described.facts(session, &old, want.pool)?;
         let mut new = old.clone();
         described.edit(&want, &mut new, &facts)?;
         let mut objects = changes::between(&old, &new, reason(&want));

@@ -11,7 +11,7 @@ use clap::Args;
 use rustix::fs::OFlags;
 
 use crate::app::confine;
-use crate::commands::args::one;
+use crate::commands::args::{PoolArg, one};
 use crate::confirm;
 use crate::error::{Failure, Result};
 use crate::model::app::UserName;
@@ -36,6 +36,30 @@ pub struct FileArg {
     /// The topology file, YAML or JSON; - is standard input
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
+}
+
+/// What is to be made so: `plan` and `apply` take the same.
+#[derive(Debug, Args)]
+pub struct WantArgs {
+    #[command(flatten)]
+    file: FileArg,
+    /// Also remove what the file doesn't have
+    #[arg(long)]
+    prune: bool,
+    #[command(flatten)]
+    pool: PoolArg,
+}
+
+impl WantArgs {
+    /// The file, with all that it names.
+    pub fn load(&self, interrupted: &AtomicBool) -> Result<Described> {
+        self.file.load(interrupted)
+    }
+
+    /// What of it is wanted.
+    pub fn want<'a>(&self, described: &'a Described) -> Want<'a> {
+        Want { topology: &described.topology, prune: self.prune, pool: self.pool.uplink_pool }
+    }
 }
 
 /// A topology and where it comes from.
@@ -75,11 +99,6 @@ impl Described {
     /// The file's name, for messages.
     pub fn name(&self) -> &str {
         &self.source.name
-    }
-
-    /// What is wanted.
-    pub fn want(&self, prune: bool, pool: Cidr) -> Want<'_> {
-        Want { topology: &self.topology, prune, pool }
     }
 
     /// The edit of the state; what can't be is put down to a place in the file.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::Ipv4Addr;
-use std::thread::Builder;
 
 use rustix::thread::UnshareFlags;
 
@@ -99,10 +98,7 @@ fn filters_senders() -> Result<bool, Failure> {
         // Where its answer can't be read nobody could compare what is there.
         Ok(sender_filter::read(&run::check(&call)?).is_ok_and(|first| first == Some(true)))
     };
-    let tried = std::thread::scope(|scope| {
-        let thread = Builder::new().spawn_scoped(scope, attempt);
-        thread.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    });
+    let tried = pool::apart(attempt);
     match tried.unwrap_or_else(|error| Err(StepError::of_call(&call, error.to_string()))) {
         Ok(can) => Ok(can),
         Err(error) if UNKNOWN.iter().any(|words| error.reason.contains(words)) => Ok(false),

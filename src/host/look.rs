@@ -83,9 +83,7 @@ impl Look<'_> {
         let stale = gone.into_iter().filter(namespace::has_file).collect();
         Ok(Observed { places, stale, strangers: BTreeMap::new(), files, apps })
     }
-}
 
-impl Look<'_> {
     /// Threads go from place to place, and look. Also the namespaces that aren't there.
     fn tour(&self, asked: BTreeMap<Place, Questions>) -> Result<(BTreeMap<Place, Seen>, Vec<Netns>), StepError> {
         let shared = Shared::default();

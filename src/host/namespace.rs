@@ -12,6 +12,7 @@ use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
+use crate::host::pool;
 use crate::model::kernel_names::Netns;
 use crate::plan::line::Place;
 
@@ -112,10 +113,7 @@ impl Tour {
     /// Runs `work` in a thread of its own, and in those that it starts: this one stays where it is.
     pub fn take<T: Send>(work: impl FnOnce(&Tour) -> T + Send) -> io::Result<T> {
         let tour = Tour { home: File::open("/proc/thread-self/ns/net")? };
-        std::thread::scope(|scope| {
-            let guide = std::thread::Builder::new().spawn_scoped(scope, || work(&tour))?;
-            Ok(guide.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        })
+        pool::apart(|| work(&tour))
     }
 
     /// Moves this thread into the place, for good or until it goes on. What it starts lives there too.
@@ -137,12 +135,8 @@ pub fn within<T: Send>(place: &Place, work: impl FnOnce() -> T + Send) -> io::Re
         return Ok(work());
     };
     let file = open(netns)?;
-    std::thread::scope(|scope| {
-        let enter = move || -> io::Result<T> {
-            enter(&file)?;
-            Ok(work())
-        };
-        let thread = std::thread::Builder::new().spawn_scoped(scope, enter)?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+    pool::apart(move || -> io::Result<T> {
+        enter(&file)?;
+        Ok(work())
+    })?
 }

@@ -1,6 +1,7 @@
 //! Threads that share a piece of work: one for each processor, or fewer where the host has no room for more.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
@@ -24,6 +25,14 @@ pub fn run(workers: usize, work: &(dyn Fn() + Sync)) {
         }
         work();
     });
+}
+
+/// Runs `work` in a thread of its own: what it does to its thread is nobody else's concern.
+pub fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let thread = Builder::new().spawn_scoped(scope, work)?;
+        Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }
 
 /// Does both side by side, or one after the other where the host has no room for another thread.

@@ -127,7 +127,7 @@ pub fn other_uplinks<'a>(state: &State, seen: &'a Seen) -> impl Iterator<Item = 
 /// What a plan unmakes and can be told from somebody else's by its mark. What goes with a namespace is whose that is.
 pub fn doomed(plan: &Plan) -> Vec<Op> {
     let unmade = || plan.clear.iter().chain(&plan.unmake);
-    let removed = Removed::of(unmade());
+    let removed = Removed::new(unmade());
     let marked = |op: &&Op| match &op.object {
         Object::Namespace(_) => true,
         Object::Cable { ends, .. } => ends.iter().any(|end| removed.keeps(&end.place)),

@@ -154,12 +154,7 @@ pub struct Removed {
 
 impl Removed {
     /// The namespaces, links and sets among `ops`.
-    pub fn new(ops: &[Op]) -> Self {
-        Removed::of(ops)
-    }
-
-    /// The same, of ops wherever they are.
-    pub fn of<'a>(ops: impl IntoIterator<Item = &'a Op>) -> Self {
+    pub fn new<'a>(ops: impl IntoIterator<Item = &'a Op>) -> Self {
         let mut removed = Removed::default();
         for op in ops {
             match &op.object {
@@ -211,7 +206,7 @@ impl Removed {
         let removed = Removed::new(theirs);
         let is_cable = |op: &&Op| matches!(op.object, Object::Cable { .. });
         let cables = all.filter(is_cable).filter(|op| removed.concerns(op));
-        Removed::new(&theirs.iter().chain(cables).cloned().collect::<Vec<_>>())
+        Removed::new(theirs.iter().chain(cables))
     }
 
     /// Is the object in it or on it? A cable is, where one of its ends is.
