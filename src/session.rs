@@ -22,7 +22,7 @@ use crate::plan::observed::Observed;
 use crate::plan::op::{HostTable, Object, Op};
 use crate::plan::reconcile::{self, Unmarked};
 use crate::plan::subject::Subject;
-use crate::plan::{self, Plan, Split, claims, script, topology};
+use crate::plan::{self, Plan, Split, claims, insertion, script, topology};
 use crate::store::{self, Document, Lock, Store, Wait};
 use crate::ui::Ui;
 
@@ -241,16 +241,22 @@ impl Session<'_> {
     /// The plan from one state to the next. Where something is in the way, or something that should be there is not, the plan
     /// starts from what the kernel has; what isn't vpcctl's is refused or left alone.
     fn checked_plan(&self, old: &State, new: &State) -> Result<Checked> {
-        let plan = plan::between(old, new);
-        let fresh = claims::fresh(&plan, &plan::differing_ops(old, new));
-        let taken =
-            fresh.iter().any(|op| claims::may_be_taken(op, new, &namespace::has_file, &namespace::is_link_name_taken));
-        let lost = is_lost(&plan) || !self.has_all(&claims::standing_guard(&plan, old, new))?;
+        let (differing, wanted) = (plan::differing_ops(old, new), plan::differing_ops(new, old));
+        let plan = plan::diff(&differing, &wanted);
+        let fresh = claims::fresh(&plan, &differing);
+        let may_be_taken =
+            |op: &&Op| claims::may_be_taken(op, new, &namespace::has_file, &namespace::is_link_name_taken);
+        let suspects: Vec<Op> = fresh.iter().filter(may_be_taken).cloned().collect();
+        let guard = claims::standing_guard(&plan, old, new);
         let doomed = claims::doomed(&plan);
-        let seen = self.observe(&doomed)?;
+        let grown = insertion::grown(&plan, &differing);
+        let seen = self.observe(guard.iter().chain(&doomed).chain(&grown).chain(&suspects))?;
+        let lost = is_lost(&plan) || !claims::all_held(&guard, &seen);
         self.refuse_to_bend(&plan, old)?;
-        if !taken && !lost && claims::all_held(&doomed, &seen) {
-            let plan = self.spare_host_part(plan, old, &seen);
+        suspects.iter().try_for_each(|op| claims::refuse_present(op, &seen))?;
+        if !lost && claims::all_held(&doomed, &seen) && claims::none_there(&suspects, &seen) {
+            let mut plan = self.spare_host_part(plan, old, &seen);
+            insertion::join(&mut plan, &grown, &seen);
             return Ok(Checked { plan, mends: false });
         }
         let ops = |of: &State, other: &State| if lost { topology::ops(of) } else { plan::affected_ops(of, other) };
@@ -282,11 +288,6 @@ impl Session<'_> {
             self.ui.note("another vpcctl has uplinks on this host: the host's rules stay for it");
         }
         plan
-    }
-
-    /// Are these as they should be?
-    fn has_all(&self, ops: &[Op]) -> Result<bool> {
-        Ok(claims::all_held(ops, &self.observe(ops)?))
     }
 
     /// Runs a plan; the part that failed, and why.

@@ -33,7 +33,7 @@ use vpcctl::plan::holds::Holding;
 use vpcctl::plan::op::{Object, Op};
 use vpcctl::plan::reconcile::Unmarked;
 use vpcctl::plan::subject::Subject;
-use vpcctl::plan::{self, Plan, affected_ops, between, reconcile, surplus, topology};
+use vpcctl::plan::{self, Plan, affected_ops, between, differing_ops, insertion, reconcile, surplus, topology};
 
 use host::{Foreign, hosts};
 use kernel::{Fuse, Kernel};
@@ -51,6 +51,14 @@ fn last(states: Vec<State>) -> State {
 
 fn making(state: &State) -> Plan {
     between(&State::default(), state)
+}
+
+/// What the session does from one state to the next in a kernel that has the first.
+fn planned(kernel: &Kernel, old: &State, new: &State) -> Plan {
+    let mut plan = between(old, new);
+    let grown = insertion::grown(&plan, &differing_ops(old, new));
+    insertion::join(&mut plan, &grown, &kernel.observe(&grown));
+    plan
 }
 
 /// The host's kernel with all of `state` in it.
@@ -184,7 +192,7 @@ fn is_repaired(state: &State, mut kernel: Kernel, picks: &[usize]) -> TestCaseRe
 /// The plan of an edit is cut off; then it is undone, or gone on with.
 fn survives(old: (&State, &Kernel), new: (&State, &Kernel), mut fuse: Fuse) -> TestCaseResult {
     let mut kernel = old.1.clone();
-    if let Err(error) = kernel.apply(&between(old.0, new.0), &mut fuse) {
+    if let Err(error) = kernel.apply(&planned(&kernel, old.0, new.0), &mut fuse) {
         prop_assert_eq!(error, "cut off here");
     }
     for (from, (to, wanted)) in [(old.0, new), (new.0, old)] {
@@ -277,7 +285,8 @@ proptest! {
         let mut states = states(&edits, &host);
         states.push(State::default());
         for pair in states.windows(2) {
-            let done = kernel.apply(&between(&pair[0], &pair[1]), &mut Fuse::never());
+            let plan = planned(&kernel, &pair[0], &pair[1]);
+            let done = kernel.apply(&plan, &mut Fuse::never());
             prop_assert!(done.is_ok(), "{done:?}");
             assert_holds(&kernel, &pair[1])?;
         }
@@ -290,8 +299,10 @@ proptest! {
         for pair in states.windows(2) {
             let before = built(&pair[0], &host);
             let mut kernel = before.clone();
-            kernel.apply(&between(&pair[0], &pair[1]), &mut Fuse::never()).map_err(TestCaseError::fail)?;
-            kernel.apply(&between(&pair[1], &pair[0]), &mut Fuse::never()).map_err(TestCaseError::fail)?;
+            for (from, to) in [(&pair[0], &pair[1]), (&pair[1], &pair[0])] {
+                let plan = planned(&kernel, from, to);
+                kernel.apply(&plan, &mut Fuse::never()).map_err(TestCaseError::fail)?;
+            }
             assert_same(&kernel, &before)?;
         }
     }

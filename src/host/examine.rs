@@ -53,7 +53,7 @@ pub fn examine(store: &Store, pool: Cidr) -> Facts {
     Facts {
         features: try_features(&modules, &tools),
         firewall: firewall(&modules, &tools, caller.lacking.is_empty()),
-        networks: facts::see().ok().map(|seen| networks(&seen, &known, pool)),
+        networks: look::network().ok().map(|seen| networks(&seen, &known, pool)),
         barriers: if caller.lacking.is_empty() { barriers(&modules, &known, pool) } else { BTreeMap::new() },
         limits: limits(&known),
         userns_switch: namespaces::closed_switch(),
@@ -134,7 +134,7 @@ fn barriers(modules: &Modules, state: &State, pool: Cidr) -> BTreeMap<IfName, Ba
         return BTreeMap::new();
     }
     let rules = facts::forward_rules();
-    let default = facts::see().ok().and_then(|seen| facts::default_wan(&seen.routes));
+    let default = look::network().ok().and_then(|seen| facts::default_wan(&seen.routes));
     let wans: BTreeSet<IfName> = state.host.wans.keys().cloned().chain(default).collect();
     wans.into_iter().filter_map(|wan| Some((wan.clone(), rules.barrier(&wan, pool.network())?))).collect()
 }

@@ -21,7 +21,6 @@ use crate::plan::batch::{Call, InputLine, Program};
 use crate::plan::line::Place;
 use crate::plan::observed::{Seen, SeenRoute};
 use crate::plan::op::HostTable;
-use crate::plan::rule::Table;
 use crate::plan::sender_filter;
 use crate::plan::topology::is_uplink_group;
 
@@ -38,7 +37,7 @@ pub struct Asked {
 pub fn gather(state: &State, asked: Asked) -> Result<HostFacts, Failure> {
     let first = state.vpcs.is_empty();
     let probe = || if first { filters_senders() } else { Ok(false) };
-    let ((rules, filters_senders), seen) = pool::both(|| (Rules::look(asked), probe()), see);
+    let (filters_senders, (rules, seen)) = pool::both(probe, || (Rules::look(asked), look::network()));
     let (rules, filters_senders) = (rules?, filters_senders?);
     let seen = seen.map_err(|error| cannot_look("network", &error))?;
     let facts = from_seen(&seen, state, rules.firewall);
@@ -133,15 +132,6 @@ fn ask(program: Program, args: &[&str]) -> Option<String> {
     run::check(&Call::plain(Place::Host, program, args)).ok()
 }
 
-/// The host's links, addresses and routes.
-pub fn see() -> Result<Seen, StepError> {
-    let call = look::ip_call(&Place::Host);
-    let mut seen = Seen::default();
-    let text = look::dump(&call)?;
-    seen.read_ip(&text).map_err(|error| StepError::of_call(&call, format!("its output can't be read: {error}")))?;
-    Ok(seen)
-}
-
 fn cannot_look(what: &str, error: &StepError) -> Failure {
     let StepError { command, reason, hint, interrupted, .. } = error;
     if *interrupted {
@@ -151,41 +141,13 @@ fn cannot_look(what: &str, error: &StepError) -> Failure {
     Failure { hint: hint.as_deref().map(str::to_owned), ..failure }
 }
 
-/// What of the firewall is there. `nft` tells it apart from what `iptables-save` shows in any case; where `nft` is missing,
-/// every built-in chain of a table counts as there.
+/// What of the firewall is there.
 fn firewall() -> Result<FirewallFacts, Failure> {
-    let cannot = |error: StepError| cannot_look("rules", &error);
     if privilege::check().is_err() {
         // A dry run by somebody who may not look: nothing is known to be there.
         return Ok(FirewallFacts::default());
     }
-    if run::find(Program::Nft.as_str()).is_ok() {
-        let call = Call::plain(Place::Host, Program::Nft, &["list", "chains", "ip"]);
-        return Ok(read_nft(&look::dump(&call).map_err(cannot)?));
-    }
-    let mut seen = Seen::default();
-    seen.read_rules(&rules::rules(&Place::Host, &[Table::Filter, Table::Nat].into()).map_err(cannot)?);
-    let chains: BTreeSet<_> = seen.chains.into_keys().collect();
-    Ok(FirewallFacts { tables: chains.iter().map(|(table, _)| table.clone()).collect(), chains })
-}
-
-/// Reads `nft list chains`: `table ip NAME {` and, indented, `chain NAME {`.
-fn read_nft(text: &str) -> FirewallFacts {
-    let mut facts = FirewallFacts::default();
-    let mut table = String::new();
-    for line in text.lines() {
-        match line.split_whitespace().collect::<Vec<_>>()[..] {
-            ["table", "ip", name, "{"] => {
-                table = name.to_owned();
-                facts.tables.insert(table.clone());
-            }
-            ["chain", name, "{"] => {
-                facts.chains.insert((table.clone(), name.to_owned()));
-            }
-            _ => {}
-        }
-    }
-    facts
+    rules::names().map_err(|error| cannot_look("rules", &error))
 }
 
 /// The facts in what was seen; the uplinks of the state's VPCs are not among them.
@@ -300,13 +262,5 @@ mod tests {
         let direct = nameservers(&files("nameserver 192.0.2.1\n", upstream), &own);
         assert_eq!(direct, [Ipv4Addr::new(192, 0, 2, 1)]);
         assert!(nameservers(&files("nameserver 127.0.0.1\n", ""), &own).is_empty());
-    }
-
-    #[test]
-    fn nft_tells_tables_without_chains_too() {
-        let text = "table ip foo {\n}\ntable ip filter {\n\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy drop;\n\t}\n}\n";
-        let facts = read_nft(text);
-        assert_eq!(facts.tables, ["filter", "foo"].map(str::to_owned).into());
-        assert_eq!(facts.chains, [("filter".to_owned(), "FORWARD".to_owned())].into());
     }
 }

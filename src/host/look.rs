@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+use netlink_packet_route::RouteNetlinkMessage;
+
 use crate::app::record::Apps;
 use crate::error::Kind;
 use crate::host::namespace::Tour;
@@ -95,10 +97,13 @@ impl Look<'_> {
             };
             Ok((place, seen))
         };
+        let (mut places, mut gone) = (BTreeMap::new(), Vec::new());
+        if asked.is_empty() {
+            return Ok((places, gone));
+        }
         let asked = asked.into_iter().collect();
         let seen = Tour::take(|tour| pool::map(asked, self.interrupted, |item| visit(tour, item)));
         let seen = seen.map_err(|error| StepError::of_place(&Place::Host, &error))??;
-        let (mut places, mut gone) = (BTreeMap::new(), Vec::new());
         for (place, seen) in seen {
             match seen {
                 Some(seen) => drop(places.insert(place, seen)),
@@ -186,19 +191,34 @@ fn in_process(place: &Place, questions: &Questions) -> Option<Seen> {
     if *place == Place::Host || !(questions.asks_ip() || questions.fdb) {
         return None;
     }
-    let mut kernel = Netlink::open(None).ok()?;
-    let answers: io::Result<Vec<_>> = if questions.asks_lists() || questions.fdb {
-        let lists = netlink::requests(questions);
-        let lists: io::Result<Vec<_>> = lists.iter().map(|request| kernel.dump(request)).collect();
-        lists.map(|lists| lists.into_iter().flatten().collect())
+    let seen = if questions.asks_lists() || questions.fdb {
+        lists(questions)
     } else {
-        kernel.get(&netlink::loopback()).map(|link| vec![link])
+        Netlink::open(None).and_then(|mut kernel| kernel.get(&netlink::loopback())).map(|link| vec![link])
     };
-    let seen = Seen::of_messages(&answers.ok()?);
+    let seen = seen.ok().and_then(|messages| Seen::of_messages(&messages));
     if seen.is_none() {
         tracing::debug!("{place} has what only the tools can say");
     }
     seen
+}
+
+/// The kernel's lists that answer the questions, for the namespace of this thread.
+fn lists(questions: &Questions) -> io::Result<Vec<RouteNetlinkMessage>> {
+    let mut kernel = Netlink::open(None)?;
+    let lists = netlink::requests(questions);
+    let lists: io::Result<Vec<_>> = lists.iter().map(|request| kernel.dump(request)).collect();
+    lists.map(|lists| lists.into_iter().flatten().collect())
+}
+
+/// The links, addresses and routes of the namespace that vpcctl was started in, for who needs no more of them than what they are
+/// called and where they lead.
+pub fn network() -> Result<Seen, StepError> {
+    let asked = Questions { links: true, ip: true, ..Questions::default() };
+    match lists(&asked).ok().and_then(|messages| Seen::of_messages(&messages)) {
+        Some(seen) => Ok(seen),
+        None => by_tools(&Place::Host, &asked),
+    }
 }
 
 fn by_tools(place: &Place, questions: &Questions) -> Result<Seen, StepError> {
@@ -215,7 +235,7 @@ fn by_tools(place: &Place, questions: &Questions) -> Result<Seen, StepError> {
 }
 
 /// The call that answers [`IP_QUERIES`].
-pub fn ip_call(place: &Place) -> Call {
+fn ip_call(place: &Place) -> Call {
     let mut call = Call::plain(place.clone(), Program::Ip, &["-j", "-d", "-batch", "-"]);
     call.input = IP_QUERIES.iter().map(|query| InputLine { text: query.to_string(), object: Owner::Host }).collect();
     call

@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::Kind;
 use crate::host::netlink::Netlink;
 use crate::host::{StepError, look, run};
+use crate::model::facts::FirewallFacts;
 use crate::model::flavour::Flavour;
 use crate::plan::batch::{Call, Program};
 use crate::plan::line::Place;
+use crate::plan::observed::Seen;
 use crate::plan::rule::Table;
-use crate::plan::ruleset;
+use crate::plan::ruleset::{self, RawMessage};
 
 /// So many different rules are kept to be compared: where each namespace has rules of its own, none of them need be.
 const MAX_KEPT: usize = 64;
@@ -72,10 +74,26 @@ impl Shared {
         if *place == Place::Host || !self.is_nft {
             return None;
         }
-        let mut kernel = Netlink::open(Some(rustix::net::netlink::NETFILTER)).ok()?;
-        let lists: io::Result<Vec<_>> = ruleset::requests().iter().map(|request| kernel.dump(request)).collect();
-        ruleset::signature(&lists.ok()?.into_iter().flatten().collect::<Vec<_>>())
+        ruleset::signature(&lists(&ruleset::requests()).ok()?)
     }
+}
+
+/// The kernel's lists of what nf_tables has in the namespace of this thread.
+fn lists(requests: &[RawMessage]) -> io::Result<Vec<RawMessage>> {
+    let mut kernel = Netlink::open(Some(rustix::net::netlink::NETFILTER))?;
+    let lists: io::Result<Vec<_>> = requests.iter().map(|request| kernel.dump(request)).collect();
+    lists.map(|lists| lists.into_iter().flatten().collect())
+}
+
+/// The host's tables and chains. Where its kernel has no nf_tables, every built-in chain of a table counts as there.
+pub fn names() -> Result<FirewallFacts, StepError> {
+    if let Some(names) = lists(&ruleset::requests_of_names()).ok().and_then(|messages| ruleset::names(&messages)) {
+        return Ok(names);
+    }
+    let mut seen = Seen::default();
+    seen.read_rules(&rules(&Place::Host, &[Table::Filter, Table::Nat].into())?);
+    let chains: BTreeSet<_> = seen.chains.into_keys().collect();
+    Ok(FirewallFacts { tables: chains.iter().map(|(table, _)| table.clone()).collect(), chains })
 }
 
 /// A place's rules as `iptables-save` prints them, at least those of `tables`; one of these that it can't read is an error, not

@@ -361,7 +361,7 @@ impl Firewall {
         match self {
             Firewall::DropPolicy(_) | Firewall::Empty(_) => 0,
             Firewall::Declare(_) => 1,
-            Firewall::Append(..) => 2,
+            Firewall::Append(..) | Firewall::Insert(..) => 2,
             Firewall::Unhook(..) => 3,
             Firewall::Hook(..) => 4,
             Firewall::Flush(_) => 5,
@@ -375,6 +375,7 @@ impl Firewall {
             Firewall::DropPolicy(chain) => format!(":{chain} DROP [0:0]"),
             Firewall::Declare(chain) => format!(":{chain} - [0:0]"),
             Firewall::Append(chain, spec) => format!("-A {chain} {spec}"),
+            Firewall::Insert(chain, number, spec) => format!("-I {chain} {number} {spec}"),
             Firewall::Hook(from, to) => format!("-I {from} 1 -j {to}"),
             Firewall::Unhook(from, to) => format!("-D {from} -j {to}"),
             Firewall::Empty(chain) => format!("-F {chain}"),

@@ -17,6 +17,9 @@ use crate::plan::{Plan, Removed};
 
 /// What a plan makes that the state had not before.
 pub fn fresh(plan: &Plan, before: &[Op]) -> Vec<Op> {
+    if plan.make.is_empty() {
+        return Vec::new();
+    }
     let known: BTreeSet<String> = before.iter().map(Op::identity).collect();
     plan.make.iter().filter(|op| !known.contains(&op.identity())).cloned().collect()
 }
@@ -24,6 +27,12 @@ pub fn fresh(plan: &Plan, before: &[Op]) -> Vec<Op> {
 /// Is everything as it should be?
 pub fn all_held(ops: &[Op], observed: &Observed) -> bool {
     ops.iter().all(|op| op.holding(observed) == Holding::Held)
+}
+
+/// Is nothing at all under the names of these?
+pub fn none_there(ops: &[Op], observed: &Observed) -> bool {
+    let is_stale = |op: &Op| matches!(&op.object, Object::Namespace(netns) if observed.stale.contains(netns));
+    ops.iter().all(|op| op.holding(observed) == Holding::Absent && !is_stale(op))
 }
 
 /// What keeps the host closed, and both states have: what a plan makes on the host relies on it. What it makes in routers and

@@ -122,6 +122,8 @@ impl Op {
                 of_device(device.as_str(), &|link| is_so("it", &link.group, &group.to_string()))
             }
             Object::Up { device, .. } => of_device(device.as_str(), &|link| held_if(link.up, || "it is down".into())),
+            // What only adds is as good as absent until the chain is compared as a whole.
+            Object::Joining { .. } => Holding::Absent,
             Object::Stray { .. } | Object::Cable { .. } | Object::Resolver { .. } | Object::App(_) => Holding::Absent,
         }
     }

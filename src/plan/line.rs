@@ -134,6 +134,8 @@ pub enum Firewall {
     DropPolicy(&'static str),
     /// A rule at the end of a chain.
     Append(String, String),
+    /// A rule that becomes the one of this number in a chain.
+    Insert(String, usize, String),
     /// The jump from a built-in chain to one of ours, before all other rules.
     Hook(&'static str, String),
     /// The end of such a jump.

@@ -95,6 +95,8 @@ pub enum Object {
     SetEntry { netns: Netns, set: String, entry: String },
     /// A chain of ours, whole.
     Chain { place: Place, table: Table, chain: String, rules: Vec<Rule> },
+    /// Rules that join those of a chain of ours, each with the number that it gets.
+    Joining { place: Place, table: Table, chain: String, rules: Vec<(usize, Rule)> },
     /// The jump from a built-in chain's first rule to a chain of ours; `misplaced` are there already and have to go first.
     Jump { place: Place, table: Table, from: &'static str, to: String, misplaced: usize },
     /// The DROP policy of a built-in chain in a namespace of ours.
@@ -187,7 +189,9 @@ impl Op {
             Object::Sysctl(Sysctl { place, key, .. }) => format!("sysctl {key} in {place}"),
             Object::Set { netns, set } => format!("ipset {} in {netns}", set.name),
             Object::SetEntry { netns, set, entry } => format!("entry {entry} of ipset {set} in {netns}"),
-            Object::Chain { place, table, chain, .. } => format!("chain {chain} of table {table} in {place}"),
+            Object::Chain { place, table, chain, .. } | Object::Joining { place, table, chain, .. } => {
+                format!("chain {chain} of table {table} in {place}")
+            }
             Object::Jump { place, table, from, to, .. } => format!("jump {from} to {to} of table {table} in {place}"),
             Object::DropPolicy { netns, chain } => format!("policy of chain {chain} in {netns}"),
             Object::Leftover(leftover) => format!("{leftover} in host"),
@@ -227,6 +231,7 @@ impl Op {
             Object::Cable { ends: [a, _], .. } => a.place.clone(),
             Object::Sysctl(Sysctl { place, .. })
             | Object::Chain { place, .. }
+            | Object::Joining { place, .. }
             | Object::Jump { place, .. }
             | Object::Address { place, .. }
             | Object::Route { place, .. }

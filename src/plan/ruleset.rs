@@ -8,12 +8,16 @@ use netlink_packet_core::{
     NLA_HEADER_SIZE, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable, NlaBuffer, NlasIterator,
 };
 
+use crate::model::facts::FirewallFacts;
+
 /// `NFNL_SUBSYS_NFTABLES` of `linux/netfilter/nfnetlink.h`, as the upper byte of a message's type.
 const NFTABLES: u16 = 10 << 8;
 
-/// The types of `linux/netfilter/nf_tables.h`: what asks for the lists of chains and rules, which name their tables.
-const GET: [u16; 2] = [NFTABLES | 4, NFTABLES | 7];
-
+/// The types of `linux/netfilter/nf_tables.h`: what asks for the lists of tables, chains and rules, and what these consist of.
+const GET_TABLE: u16 = NFTABLES | 1;
+const GET_CHAIN: u16 = NFTABLES | 4;
+const GET_RULE: u16 = NFTABLES | 7;
+const NEW_TABLE: u16 = NFTABLES;
 const NEW_CHAIN: u16 = NFTABLES | 3;
 const NEW_RULE: u16 = NFTABLES | 6;
 
@@ -22,6 +26,12 @@ const IPV4: u8 = 2;
 
 /// The length of `nfgenmsg`: family, version, and the number of the ruleset's generation.
 const HEADER: usize = 4;
+
+/// `NFTA_TABLE_NAME` and `NFTA_CHAIN_TABLE`.
+const TABLE: u16 = 1;
+
+/// `NFTA_CHAIN_NAME`.
+const CHAIN_NAME: u16 = 3;
 
 /// `NFTA_RULE_EXPRESSIONS`.
 const EXPRESSIONS: u16 = 4;
@@ -74,9 +84,32 @@ impl NetlinkDeserializable for RawMessage {
     }
 }
 
-/// What the kernel is asked for: IPv4's chains and rules.
+/// What the kernel is asked for to tell rules apart: IPv4's chains and rules, which name their tables.
 pub fn requests() -> [RawMessage; 2] {
-    GET.map(|kind| RawMessage { kind, bytes: vec![IPV4, 0, 0, 0] })
+    [GET_CHAIN, GET_RULE].map(request)
+}
+
+/// What the kernel is asked for to know which tables and chains there are: IPv4's.
+pub fn requests_of_names() -> [RawMessage; 2] {
+    [GET_TABLE, GET_CHAIN].map(request)
+}
+
+fn request(kind: u16) -> RawMessage {
+    RawMessage { kind, bytes: vec![IPV4, 0, 0, 0] }
+}
+
+/// Which tables and chains there are; nothing where that can't be read.
+pub fn names(messages: &[RawMessage]) -> Option<FirewallFacts> {
+    let mut facts = FirewallFacts::default();
+    for RawMessage { kind, bytes } in messages {
+        let name = |attribute: u16| Some(text(first(bytes.get(HEADER..)?, attribute)?)?.to_owned());
+        match *kind {
+            NEW_TABLE => drop(facts.tables.insert(name(TABLE)?)),
+            NEW_CHAIN => drop(facts.chains.insert((name(TABLE)?, name(CHAIN_NAME)?))),
+            _ => return None,
+        }
+    }
+    Some(facts)
 }
 
 /// What these rules are and do, in bytes that are the same for the same rules; nothing where they say something that only a tool

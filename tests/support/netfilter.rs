@@ -62,14 +62,16 @@ impl Netfilter {
         if !table.contains_key(chain) {
             return Err("No chain/target/match by that name".into());
         }
+        let (number, spec) = if command == "-I" { numbered(spec)? } else { (0, spec) };
         if matches!(command, "-A" | "-I") {
-            self.check(table, spec.strip_prefix("1 ").unwrap_or(spec))?;
+            self.check(table, spec)?;
         }
         let referenced = is_referenced(table, chain);
         let found = table.get_mut(chain).ok_or("no chain")?;
         match command {
             "-A" => found.rules.push(spec.into()),
-            "-I" => found.rules.insert(0, spec.strip_prefix("1 ").ok_or("a position is expected")?.into()),
+            "-I" if number > found.rules.len() => return Err("Index of insertion too big".into()),
+            "-I" => found.rules.insert(number, spec.into()),
             "-D" => {
                 let index = found.rules.iter().position(|rule| rule == spec).ok_or("Bad rule")?;
                 found.rules.remove(index);
@@ -250,6 +252,13 @@ pub fn is_unused(table: &Table) -> bool {
 }
 
 const NO_SET: &str = "The set with the given name does not exist";
+
+/// The index of a rule that is inserted, and the rule.
+fn numbered(spec: &str) -> Result<(usize, &str), String> {
+    let (number, rule) = spec.split_once(' ').ok_or("a number is expected")?;
+    let number: usize = number.parse().map_err(|_| "a number is expected")?;
+    Ok((number.checked_sub(1).ok_or("numbers begin with 1")?, rule))
+}
 
 fn declare(table: &mut Table, declared: &str) -> Outcome {
     let [chain, policy, "[0:0]"] = declared.split(' ').collect::<Vec<_>>()[..] else {

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::{Object, Op};
 use crate::model::kernel_names::{Device, Netns};
 use crate::plan::line::{Change, ConfigFile, Firewall, Line, Place};
-use crate::plan::rule::{MARK, Set, Table};
+use crate::plan::rule::{MARK, Rule, Set, Table};
 use crate::plan::{resolver, sender_filter};
 
 impl Op {
@@ -45,6 +45,10 @@ impl Op {
                 let declare = Firewall::Declare(chain.clone());
                 let appends = rules.iter().map(|rule| Firewall::Append(chain.clone(), rule.spec()));
                 std::iter::once(declare).chain(appends).map(|f| line(place, Change::Rules(*table, f))).collect()
+            }
+            Object::Joining { place, table, chain, rules } => {
+                let insert = |(number, rule): &(usize, Rule)| Firewall::Insert(chain.clone(), *number, rule.spec());
+                rules.iter().map(insert).map(|f| line(place, Change::Rules(*table, f))).collect()
             }
             Object::Jump { place, table, from, to, misplaced } => {
                 let unhook = std::iter::repeat_n(Firewall::Unhook(from, to.clone()), *misplaced);
@@ -143,7 +147,7 @@ impl Op {
             Object::SenderFilter { netns, device } => {
                 inside(netns, Change::Filter(format!("qdisc del dev {device} clsact")))
             }
-            Object::DropPolicy { .. } | Object::Group { .. } | Object::Tuned { .. } => vec![],
+            Object::DropPolicy { .. } | Object::Group { .. } | Object::Tuned { .. } | Object::Joining { .. } => vec![],
         }
     }
 
