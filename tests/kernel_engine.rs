@@ -377,3 +377,42 @@ fn bad_policies(sandbox: &mut Sandbox) -> Vec<String> {
     files.extend(odd.into_iter().chain(["/dev/zero".into(), "/dev/stdin".into(), "''".into()]));
     files
 }
+
+/// The tools that the command last logged has started, by their names.
+fn tools_of_last(sandbox: &mut Sandbox, before: &str) -> Vec<String> {
+    let log =
+        sandbox.ok(&format!("tail -n +{} /var/lib/vpcctl/vpcctl.log", before.trim().parse::<usize>().unwrap() + 1));
+    let tool = |line: &str| {
+        let words: Vec<&str> = line.split(' ').skip(1).collect();
+        let words = if words.starts_with(&["ip", "netns", "exec"]) { &words[4..] } else { &words[..] };
+        words.first().map(|word| (*word).to_owned())
+    };
+    let mut tools: Vec<String> = log.lines().filter_map(tool).filter(|tool| tool != "vpcctl").collect();
+    tools.sort();
+    tools
+}
+
+/// NAT's rules go between those that stand. Where one of those isn't as it should be, the chain is made anew.
+#[test]
+fn rules_join_a_chain_that_stands_and_one_that_was_changed_is_made_anew() {
+    let mut sandbox = Sandbox::new();
+    // A host with tables of its own.
+    sandbox.ok("iptables -A INPUT -i nosuch -j ACCEPT; iptables -t nat -A POSTROUTING -o nosuch -j ACCEPT");
+    let run = |sandbox: &mut Sandbox, command: &str| {
+        let before = sandbox.ok("cat /var/lib/vpcctl/vpcctl.log 2>/dev/null | wc -l");
+        sandbox.ok(&format!("vpcctl {command}"));
+        tools_of_last(sandbox, &before)
+    };
+    let made = ["ip", "ip", "ip", "ipset", "iptables-restore", "iptables-restore", "iptables-save", "tc", "tc"];
+    assert_eq!(run(&mut sandbox, "create-vpc vpc1 10.0.0.0/16"), made);
+    let added = ["bridge", "ip", "ip", "ip", "ipset", "iptables-restore"];
+    assert_eq!(run(&mut sandbox, "add-subnet vpc1 public 10.0.1.0/24 --public"), added);
+    let natted = ["ip", "iptables-restore", "iptables-restore", "iptables-save", "iptables-save", "nft"];
+    assert_eq!(run(&mut sandbox, "enable-nat vpc1"), natted);
+    let joined = sandbox.ok("ip netns exec vpc1 iptables-save | sed 's/\\[.*//; /^#/d'");
+    sandbox.ok("vpcctl check && vpcctl disable-nat vpc1 && vpcctl check");
+
+    // Somebody puts a rule before ours: what is inserted by its number would stand in the wrong place.
+    sandbox.ok("ip netns exec vpc1 iptables -I VPCCTL-FORWARD 1 -j ACCEPT && vpcctl enable-nat vpc1 && vpcctl check");
+    assert_eq!(sandbox.ok("ip netns exec vpc1 iptables-save | sed 's/\\[.*//; /^#/d'"), joined);
+}
