@@ -23,6 +23,7 @@ pub mod stray;
 pub mod subject;
 pub mod surplus;
 pub mod topology;
+pub mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -131,7 +131,7 @@ fn leaves_host(to: &Endpoint) -> bool {
 
 /// Where a packet for `to` is sent. VPCs may share addresses: where the sender's routes lead to somebody else, an answer would
 /// say nothing about `to`.
-fn address(state: &State, from: &Endpoint, to: &Endpoint, internet: Ipv4Addr) -> Result<Ipv4Addr, String> {
+pub(crate) fn address(state: &State, from: &Endpoint, to: &Endpoint, internet: Ipv4Addr) -> Result<Ipv4Addr, String> {
     match to {
         Endpoint::Address(address) => Ok(*address),
         Endpoint::Internet => Ok(internet),
