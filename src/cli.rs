@@ -171,6 +171,7 @@ pub enum Command {
     #[command(hide = true)]
     EndApp(commands::run_app::EndApp),
     Doctor(commands::doctor::Doctor),
+    Reach(commands::reach::Reach),
     TestConnectivity(Box<commands::test_connectivity::TestConnectivity>),
     CleanupAll(commands::cleanup_all::CleanupAll),
     Sandbox(commands::sandbox::Sandbox),

@@ -2,6 +2,7 @@
 
 pub mod apps;
 pub mod drift;
+pub mod reach;
 pub mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};

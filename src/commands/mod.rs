@@ -27,6 +27,7 @@ pub mod list_apps;
 pub mod logs;
 pub mod peer;
 pub mod plan;
+pub mod reach;
 pub mod remove_policy;
 pub mod repair;
 pub mod restore;
@@ -79,6 +80,7 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<u8> {
         Command::ExecApp(args) => return Ok(args.become_app()),
         Command::EndApp(args) => args.run(session)?,
         Command::Doctor(args) => return args.run(session),
+        Command::Reach(args) => return args.run(session),
         Command::TestConnectivity(args) => return args.run(session),
         Command::CleanupAll(args) => args.run(session)?,
         Command::Sandbox(args) => return args.run(),

@@ -183,7 +183,9 @@ impl<'a> Model<'a> {
             }
             (End::Reached(..), _) => Ok(None),
             (End::Left(device, _), Endpoint::Instance(..)) => Err(format!("it leaves the host by {device}")),
-            (End::Left(device, _), Endpoint::Address(address)) if !self.instances_with(*address).is_empty() => {
+            (End::Left(device, _), Endpoint::Address(address))
+                if self.machine.places.values().any(|net| net.owns(*address)) =>
+            {
                 Err(format!("it leaves the host by {device}"))
             }
             (End::Left(device, _), _) => Ok(Some(device.clone())),

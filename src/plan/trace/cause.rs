@@ -1,7 +1,6 @@
 //! What the step that stopped a packet is about, in the words of who runs the network, and what would take it out of the way.
 
 use std::fmt;
-use std::net::Ipv4Addr;
 
 use super::answer::{Answer, Model, Question, Verdict};
 use super::fix::{Fix, policy_of};
@@ -108,7 +107,7 @@ pub fn policy_rule(model: &Model<'_>, question: &Question, answer: &Answer, step
         let policy = policy_of(model.state, &scope).ok()??;
         Some((scope, policy))
     })?;
-    let remote = if direction == Direction::Ingress { sender_seen(answer)? } else { answer.dst? };
+    let remote = if direction == Direction::Ingress { answer.src? } else { answer.dst? };
     let verdict = policy.verdict(direction, question.traffic, remote);
     let list = policy.rules(direction);
     let says = verdict.rule.and_then(|number| list.rules.get(number)).map_or_else(
@@ -116,11 +115,6 @@ pub fn policy_rule(model: &Model<'_>, question: &Question, answer: &Answer, step
         |rule| describe(direction, rule),
     );
     Some(PolicyRule { scope, direction, number: verdict.rule, says })
-}
-
-/// The sender's address as the destination sees it: translated only on its way out of the host.
-fn sender_seen(answer: &Answer) -> Option<Ipv4Addr> {
-    answer.src
 }
 
 /// A policy's rule in words.
@@ -151,13 +145,13 @@ pub fn cause(model: &Model<'_>, question: &Question, answer: &Answer) -> Cause {
             return never(step.detail.clone());
         }
     }
+    if let Some(vpc) = router_that_stops(model, answer) {
+        return never(format!("the router of {vpc} answers nothing but its own instances' pings of their gateways"));
+    }
     let target = intended(model, question, answer);
     match (&question.from, &target) {
-        (Endpoint::Instance(vpc, ..), _) if to_router(model, answer) => {
-            never(format!("the router of {vpc} answers nothing but pings of its gateways"))
-        }
         (Endpoint::Instance(a, ..), Endpoint::Instance(b, ..)) if a != b => between(model.state, answer, a, b),
-        (Endpoint::Instance(vpc, ..), Endpoint::Host) => never(format!("a VPC opens nothing on the host, and {vpc} is one")),
+        (Endpoint::Instance(..), Endpoint::Host) => never("a VPC opens nothing on the host".into()),
         (Endpoint::Instance(vpc, subnet, _), _) => outwards(model, answer, vpc, subnet),
         (Endpoint::Host, Endpoint::Instance(vpc, ..)) => from_host(model.state, vpc),
         (Endpoint::Internet | Endpoint::Address(_), Endpoint::Instance(..)) => {
@@ -167,8 +161,8 @@ pub fn cause(model: &Model<'_>, question: &Question, answer: &Answer) -> Cause {
     }
 }
 
-/// Whom the sender means: an address is whose it is, the sender's own VPC first.
-fn intended(model: &Model<'_>, question: &Question, answer: &Answer) -> Endpoint {
+/// Who is meant: an address is whose it is, the sender's own VPC first.
+pub fn intended(model: &Model<'_>, question: &Question, answer: &Answer) -> Endpoint {
     let Some(address) = answer.dst.filter(|_| matches!(question.to, Endpoint::Address(_))) else {
         return question.to.clone();
     };
@@ -180,10 +174,13 @@ fn intended(model: &Model<'_>, question: &Question, answer: &Answer) -> Endpoint
     owners.into_iter().next().unwrap_or(question.to.clone())
 }
 
-/// Did it end at a router's own rules?
-fn to_router(model: &Model<'_>, answer: &Answer) -> bool {
-    let is_router = |step: &&Step| matches!(Role::of(model.state, &step.place), Role::Router(_));
-    answer.stopped_at().filter(is_router).is_some_and(|step| step.stage == Stage::Input)
+/// The VPC whose router's own rules stopped it.
+fn router_that_stops(model: &Model<'_>, answer: &Answer) -> Option<VpcName> {
+    let step = answer.stopped_at().filter(|step| step.stage == Stage::Input)?;
+    match Role::of(model.state, &step.place) {
+        Role::Router(vpc) => Some(vpc),
+        _ => None,
+    }
 }
 
 /// The rule that lets exactly this pass, before the one that doesn't.
@@ -203,7 +200,7 @@ fn allowing(question: &Question, answer: &Answer, rule: &PolicyRule) -> Option<F
     Some(Fix::Allow {
         scope: rule.scope.clone(),
         direction: rule.direction,
-        before: rule.number.unwrap_or(usize::MAX),
+        before: rule.number,
         rule: allow,
     })
 }

@@ -1,16 +1,15 @@
 //! Edits that open a way, as commands and as what they do to the state: whether one opens what it should is tried, not hoped.
 
 use std::fmt;
-use std::net::Ipv4Addr;
 
 use super::answer::{Answer, Model, Question};
 use super::cause::{Cause, cause};
-use super::net::{Address, Link, Net};
+use super::net::Net;
 use crate::error::Result;
 use crate::model::cidr::Cidr;
 use crate::model::edit::{self, NatSpec, PolicyScope, VpcSpec};
 use crate::model::facts::HostFacts;
-use crate::model::name::{IfName, Name, VpcName};
+use crate::model::name::{Name, VpcName};
 use crate::model::policy::{Direction, Policy, Rule};
 use crate::model::state::{CidrPair, State, SubnetType};
 
@@ -36,8 +35,8 @@ pub enum Fix {
         scope: PolicyScope,
         /// Which of its lists.
         direction: Direction,
-        /// Where in it.
-        before: usize,
+        /// Where in it; nothing for its end.
+        before: Option<usize>,
         /// The rule.
         rule: Rule,
     },
@@ -60,7 +59,9 @@ impl fmt::Display for Fix {
             Fix::Allow { scope, direction, before, rule } => {
                 let rule = serde_json::to_string(&shown(*direction, rule)).unwrap_or_default();
                 let owner = scope.owner();
-                write!(f, "vpcctl apply-policy {owner} FILE, where FILE has {rule} before {direction}[{before}]")
+                let place = before.map(|number| format!(" before {direction}[{number}]"));
+                let place = place.unwrap_or_else(|| format!(" in {direction}"));
+                write!(f, "vpcctl apply-policy {owner} FILE, where FILE has {rule}{place}")
             }
         }
     }
@@ -104,7 +105,7 @@ impl Fix {
                     Direction::Ingress => &mut policy.ingress,
                     Direction::Egress => &mut policy.egress,
                 };
-                list.rules.insert((*before).min(list.rules.len()), rule.clone());
+                list.rules.insert(before.unwrap_or(list.rules.len()), rule.clone());
                 edit::apply_policy(state, scope, policy)
             }
         }
@@ -148,19 +149,4 @@ pub fn opening(model: &Model<'_>, host: &Net, facts: &HostFacts, question: &Ques
         next = cause_of(&model, &answer).fix;
     }
     Opening { cause: first, fixes: Vec::new() }
-}
-
-/// A host with one interface towards the internet, where nothing is known of the real one.
-pub fn plain_host(device: &IfName, address: Ipv4Addr, gateway: Ipv4Addr) -> Net {
-    use super::net::{Hop, LinkKind, MAIN, Route};
-    let name = device.to_string();
-    let lo = Link { kind: LinkKind::Loopback, up: true, ..Link::default() };
-    let link = Link { up: true, ..Link::default() };
-    let hop = Hop::Device { device: name.clone(), gateway: Some(gateway), source: None };
-    Net {
-        links: [("lo".to_owned(), lo), (name.clone(), link)].into(),
-        addresses: vec![Address { device: name, address, prefix: 24, routed: true }],
-        routes: vec![Route { table: MAIN, to: Cidr::ANY, metric: 0, hop }],
-        ..Net::default()
-    }
 }

@@ -293,6 +293,20 @@ impl Net {
         source.or_else(|| of_device().find(near).or_else(|| of_device().next()).map(|address| address.address))
     }
 
+    /// A host with one interface, up, with an address of a /24 and a default route.
+    pub fn plain(device: &str, address: Ipv4Addr, gateway: Ipv4Addr) -> Self {
+        let device = device.to_owned();
+        let lo = Link { kind: LinkKind::Loopback, up: true, ..Link::default() };
+        let link = Link { up: true, ..Link::default() };
+        let hop = Hop::Device { device: device.clone(), gateway: Some(gateway), source: None };
+        Net {
+            links: [("lo".to_owned(), lo), (device.clone(), link)].into(),
+            addresses: vec![Address { device, address, prefix: 24, routed: true }],
+            routes: vec![Route { table: MAIN, to: Cidr::ANY, metric: 0, hop }],
+            ..Net::default()
+        }
+    }
+
     /// The host as `ip` shows it, without what is vpcctl's: interfaces that lead outside, their addresses and routes.
     pub fn of_host(seen: &Seen, is_ours: &dyn Fn(&str) -> bool) -> Self {
         let mut net = Net::default();
