@@ -172,6 +172,7 @@ pub enum Command {
     EndApp(commands::run_app::EndApp),
     Doctor(commands::doctor::Doctor),
     Reach(commands::reach::Reach),
+    Test(commands::test::Test),
     TestConnectivity(Box<commands::test_connectivity::TestConnectivity>),
     CleanupAll(commands::cleanup_all::CleanupAll),
     Sandbox(commands::sandbox::Sandbox),

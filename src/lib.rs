@@ -33,6 +33,7 @@ pub mod sandbox;
 pub mod session;
 pub mod store;
 pub mod ui;
+pub mod verification;
 pub mod view;
 pub mod web;
 
@@ -86,7 +87,7 @@ pub fn main() -> ExitCode {
     let failure = result.as_ref().err().map(as_failure);
     let failure = match &command {
         Command::Plan(_) => failure.map(Failure::besides_changes),
-        Command::Reach(_) => failure.map(Failure::besides_no),
+        Command::Reach(_) | Command::Test(_) => failure.map(Failure::besides_no),
         _ => failure,
     };
     let code = failure.as_ref().map_or_else(|| result.unwrap_or_default(), |failure| failure.kind.exit_code());

@@ -3,6 +3,7 @@
 pub mod apps;
 pub mod drift;
 pub mod reach;
+pub mod test;
 pub mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -35,6 +35,7 @@ pub mod run_app;
 pub mod sandbox;
 pub mod shell;
 pub mod stop_app;
+pub mod test;
 pub mod test_connectivity;
 pub mod topology;
 pub mod unpeer;
@@ -81,6 +82,7 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<u8> {
         Command::EndApp(args) => args.run(session)?,
         Command::Doctor(args) => return args.run(session),
         Command::Reach(args) => return args.run(session),
+        Command::Test(args) => return args.run(session),
         Command::TestConnectivity(args) => return args.run(session),
         Command::CleanupAll(args) => args.run(session)?,
         Command::Sandbox(args) => return args.run(),

@@ -1,6 +1,7 @@
 //! Topology files: a whole network in YAML or JSON. Text becomes a [`Topology`], and that an edit of the state.
 
 mod choice;
+mod expect;
 mod export;
 mod make;
 mod read;
@@ -20,6 +21,7 @@ use crate::model::policy_file::{self, PolicyEntry, SubnetSelector, without_null}
 use crate::model::state::State;
 
 pub use choice::{NatChoice, PolicyChoice};
+pub use expect::{Expectation, Selection, Side};
 pub use export::export;
 pub use read::Source;
 pub use schema::{AppEntry, PeeringEntry, SubnetEntry, Topology, VERSION, VpcEntry};

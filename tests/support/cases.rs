@@ -27,7 +27,7 @@ pub enum Back {
 }
 
 /// Commands that change neither the kernel nor the state.
-pub const READERS: [&str; 27] = [
+pub const READERS: [&str; 28] = [
     "list",
     "inspect",
     "exec",
@@ -37,6 +37,7 @@ pub const READERS: [&str; 27] = [
     "doctor",
     "test-connectivity",
     "reach",
+    "test",
     "sandbox",
     "generate",
     "run-app",

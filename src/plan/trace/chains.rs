@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::net::Net;
+use super::net::{Net, ReadSet};
 use super::packet::{Packet, Tracked, Transport};
 use super::reading::{ReadRule, Target, Test};
 use crate::model::cidr::Cidr;
@@ -115,29 +115,21 @@ impl Net {
     }
 
     fn is_in_set(&self, name: &str, sources: &[bool], packet: &Packet) -> bool {
-        let Some((kind, entries)) = self.sets.get(name) else {
+        let address = |source: &bool| if *source { packet.src } else { packet.dst };
+        let Some((set, address)) = self.sets.get(name).zip(sources.first().map(address)) else {
             return false;
         };
-        let address = |source: bool| if source { packet.src } else { packet.dst };
-        let first = sources.first().copied().unwrap_or_default();
-        if kind.starts_with("bitmap:ip,mac") {
-            return entries.contains(&format!("{},{}", address(first), packet.mac.to_uppercase()));
-        }
-        let suffix = match sources.get(1) {
-            Some(source) => {
-                let port = if *source { packet.sport } else { packet.dport };
+        match set {
+            ReadSet::Senders(senders) => senders.contains(&(address, packet.mac.to_uppercase())),
+            ReadSet::Nets(nets) => {
+                let port = |source: &bool| if *source { packet.sport } else { packet.dport };
                 let number = if packet.transport == Transport::Tcp { 6 } else { 17 };
-                format!(",{number}:{port}")
+                let port = sources.get(1).map(|source| (number, port(source)));
+                // The longest prefix decides.
+                let around = (1..=32).rev().filter_map(|prefix| Cidr::containing(address, prefix));
+                around.filter_map(|net| nets.get(&(net, port))).next().copied().unwrap_or(false)
             }
-            None => String::new(),
-        };
-        // The longest prefix decides.
-        let hit = (1..=32).rev().find_map(|prefix| {
-            let key = format!("{}{suffix}", Cidr::containing(address(first), prefix)?);
-            let says = |key: &str, answer: bool| entries.contains(key).then_some(answer);
-            says(&key, true).or_else(|| says(&format!("{key} nomatch"), false))
-        });
-        hit.unwrap_or(false)
+        }
     }
 
     /// Is it an address of the place itself?

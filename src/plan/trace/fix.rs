@@ -73,7 +73,9 @@ fn shown(direction: Direction, rule: &Rule) -> serde_json::Value {
     let peer = if direction == Direction::Ingress { "source" } else { "destination" };
     shown[peer] = rule.peer.to_string().into();
     if !rule.ports.is_any() {
-        shown["port"] = serde_json::to_value(&rule.ports).unwrap_or_default();
+        let ports = serde_json::to_value(&rule.ports).unwrap_or_default();
+        let only = ports.as_array().filter(|ports| ports.len() == 1).and_then(|ports| ports.first()).cloned();
+        shown["port"] = only.unwrap_or(ports);
     }
     shown
 }

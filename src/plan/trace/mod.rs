@@ -17,4 +17,7 @@ pub mod packet;
 pub mod reading;
 pub mod walk;
 
+#[cfg(test)]
+mod tests;
+
 pub use answer::{Answer, Model, Question, Verdict};

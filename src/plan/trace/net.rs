@@ -1,6 +1,6 @@
 //! What the kernel of a machine would have, place by place, if these ops were made: where virtual packets walk.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use super::reading::{ReadRule, Target};
@@ -37,8 +37,8 @@ pub struct Net {
     pub fdb: BTreeSet<(String, String)>,
     /// The bridges that compare senders with their MAC addresses.
     pub filtered: BTreeSet<String>,
-    /// The sets by name: their type with options, their entries.
-    pub sets: BTreeMap<String, (String, HashSet<String>)>,
+    /// The sets by name.
+    pub sets: BTreeMap<String, ReadSet>,
     /// The chains.
     pub chains: BTreeMap<(Table, String), Chain>,
     /// The settings that were made, by path below `/proc/sys`.
@@ -113,6 +113,48 @@ pub enum Hop {
     Refused(&'static str),
 }
 
+/// A set of ipset.
+#[derive(Debug, Clone)]
+pub enum ReadSet {
+    /// Of `bitmap:ip,mac`: senders.
+    Senders(HashSet<(Ipv4Addr, String)>),
+    /// Of `hash:net` and `hash:net,port`: networks, each with a protocol's number and a port where the set has them, and whether
+    /// they match.
+    Nets(HashMap<(Cidr, Option<(u8, u16)>), bool>),
+}
+
+impl ReadSet {
+    /// An empty one of this type.
+    pub fn new(kind: &str) -> Self {
+        if kind.starts_with("bitmap:ip,mac") { ReadSet::Senders(HashSet::new()) } else { ReadSet::Nets(HashMap::new()) }
+    }
+
+    /// Adds an entry, as ipset spells it.
+    ///
+    /// # Errors
+    /// It is not understood.
+    pub fn add(&mut self, entry: &str) -> Result<(), String> {
+        let unclear = || format!("the entry `{entry}` of a set is not understood");
+        match self {
+            ReadSet::Senders(senders) => {
+                let (address, mac) = entry.split_once(',').ok_or_else(unclear)?;
+                senders.insert((address.parse().map_err(|_| unclear())?, mac.to_owned()));
+            }
+            ReadSet::Nets(nets) => {
+                let (key, is_match) = entry.strip_suffix(" nomatch").map_or((entry, true), |key| (key, false));
+                let (net, port) = key.split_once(',').map_or((key, None), |(net, port)| (net, Some(port)));
+                let number = |port: &str| -> Option<(u8, u16)> {
+                    let (protocol, port) = port.split_once(':')?;
+                    Some((protocol.parse().ok()?, port.parse().ok()?))
+                };
+                let port = port.map(|port| number(port).ok_or_else(unclear)).transpose()?;
+                nets.insert((parse_network(net).ok_or_else(unclear)?, port), is_match);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A chain.
 #[derive(Debug, Clone, Default)]
 pub struct Chain {
@@ -182,10 +224,12 @@ impl Machine {
             }
             Object::Sysctl(sysctl) => drop(net.settings.insert(sysctl.key.clone(), sysctl.value.to_owned())),
             Object::Set { set, .. } => {
-                net.sets.insert(set.name.clone(), (set.kind.clone(), set.entries.iter().cloned().collect()));
+                let mut read = ReadSet::new(&set.kind);
+                set.entries.iter().try_for_each(|entry| read.add(entry))?;
+                net.sets.insert(set.name.clone(), read);
             }
             Object::SetEntry { set, entry, .. } => {
-                net.sets.entry(set.clone()).or_default().1.insert(entry.clone());
+                net.sets.get_mut(set).map_or(Ok(()), |set| set.add(entry))?;
             }
             Object::Chain { table, chain, rules, .. } => {
                 let rules = rules.iter().map(ReadRule::try_from).collect::<Result<_, _>>()?;
