@@ -46,10 +46,15 @@ fn a_stopped_packet_has_its_place_its_rule_and_what_opens_it() {
     let mut sandbox = network();
     let found = json(&mut sandbox, 1, "vpc1/public vpc1/private --port 22");
     let stopped = &found["stopped"];
-    assert_eq!((&stopped["place"], &stopped["decides"]), (&"vpc1/private".into(), &"ingress policy".into()), "{found:#}");
+    assert_eq!(
+        (&stopped["place"], &stopped["decides"]),
+        (&"vpc1/private".into(), &"ingress policy".into()),
+        "{found:#}"
+    );
     assert_eq!(stopped["how"], "rejected with tcp-reset");
     let step = found["forth"].as_array().unwrap().last().unwrap();
     assert_eq!((&step["policy"]["of"], &step["policy"]["number"]), (&"vpc1/private".into(), &0.into()));
+    assert!(step["policy"]["file"].as_str().unwrap().ends_with("/db.json"), "{found:#}");
     assert!(step["rule"]["text"].as_str().unwrap().contains("--dport 22"), "{found:#}");
     // It is a firewall's reset: vpcctl listened there.
     assert_eq!((&found["packet"]["reason"], &found["packet"]["listener"]), (&"refused".into(), &"vpcctl".into()));

@@ -95,7 +95,8 @@ fn compare_one(seed: u64, tally: &mut Tally) {
         if says != found.starts_with("open") {
             let Asked { from, to, method, .. } = asked;
             let how = method.describe();
-            let _ = writeln!(tally.wrong, "seed {seed}: {from} to {to} by {how}: the model says {says}, the wire {found}");
+            let _ =
+                writeln!(tally.wrong, "seed {seed}: {from} to {to} by {how}: the model says {says}, the wire {found}");
         }
     }
     assert!(tally.wrong.is_empty(), "{}\n{text}", tally.wrong);
@@ -121,9 +122,7 @@ fn read_state(sandbox: &mut Sandbox) -> State {
 /// Everybody who can send, by namespace.
 fn ends(state: &State) -> Vec<(String, Endpoint)> {
     let instances = Endpoint::instances(state, None).into_iter().map(|end| match &end {
-        Endpoint::Instance(vpc, subnet, instance) => {
-            (names::instance(vpc, subnet, instance.as_ref()).to_string(), end)
-        }
+        Endpoint::Instance(vpc, subnet, instance) => (names::instance(vpc, subnet, instance.as_ref()).to_string(), end),
         _ => unreachable!("an instance"),
     });
     instances.chain([("host".to_owned(), Endpoint::Host)]).collect()

@@ -65,7 +65,9 @@ fn listen(spot: &Spot, listeners: &mut Vec<Listener>) -> Ear {
     let bound = match spot.method {
         // The kernel answers.
         Method::Ping => return Ear::Own,
-        Method::Tcp(port) | Method::Udp(port) => bind(port).and_then(|listener| listener.never_wait().map(|()| listener)),
+        Method::Tcp(port) | Method::Udp(port) => {
+            bind(port).and_then(|listener| listener.never_wait().map(|()| listener))
+        }
     };
     match bound {
         Ok(listener) => {

@@ -120,9 +120,9 @@ fn load(
     let picked = match choice {
         None | Some(PolicyChoice::None) => return Ok(()),
         Some(PolicyChoice::Inline(entry)) => pick(vec![(**entry).clone()], selectors, "the policy"),
-        Some(PolicyChoice::File(file)) => {
-            read(file).and_then(|Source { name, text }| pick(policy_file::parse(&text, &name)?, selectors, &name))
-        }
+        Some(PolicyChoice::File(file)) => read(file)
+            .and_then(|Source { name, text }| pick(policy_file::parse(&text, &name)?, selectors, &name))
+            .map(|entry| PolicyEntry { policy: entry.policy.of_file(file.as_str()), ..entry }),
     };
     let entry = picked.map_err(|failure| Misfit { path: path(), failure })?;
     *choice = Some(PolicyChoice::Inline(Box::new(entry)));

@@ -68,6 +68,8 @@ struct Rule {
 struct PolicyLine {
     /// The subnet or instance whose policy it is.
     of: String,
+    /// The file that it was read from, as it was named then.
+    file: Option<String>,
     /// `ingress` or `egress`.
     direction: String,
     /// Its number in the list, from 0; nothing for the default.
@@ -150,6 +152,7 @@ fn line(state: &State, step: &TraceStep, policy: Option<PolicyRule>) -> Step {
     });
     let policy = policy.map(|found| PolicyLine {
         of: found.scope.owner().to_string(),
+        file: found.file,
         direction: found.direction.to_string(),
         number: found.number,
         says: found.says,
@@ -250,11 +253,13 @@ pub fn reach_text(reach: &Reach) -> String {
     let (from, to) = (end(&reach.from, reach.source), end(&reach.to, reach.address));
     let mut text = format!("{from} to {to} by {}\n", reach.how);
     let rows = [("forth", &reach.forth), ("back", &reach.back)];
-    let rows = rows.into_iter().flat_map(|(way, steps)| steps.iter().enumerate().map(move |(at, step)| {
-        let (way, verdict) = (if at == 0 { way } else { "" }, if step.passes { "pass" } else { "stopped" });
-        let (place, why) = (step.place.clone(), step.why.clone());
-        vec![way.to_owned(), place, step.decides.to_owned(), verdict.to_owned(), why]
-    }));
+    let rows = rows.into_iter().flat_map(|(way, steps)| {
+        steps.iter().enumerate().map(move |(at, step)| {
+            let (way, verdict) = (if at == 0 { way } else { "" }, if step.passes { "pass" } else { "stopped" });
+            let (place, why) = (step.place.clone(), step.why.clone());
+            vec![way.to_owned(), place, step.decides.to_owned(), verdict.to_owned(), why]
+        })
+    });
     let rows: Vec<Vec<String>> = rows.collect();
     if !rows.is_empty() {
         text += &format!("\n{}\n", table(&["", "PLACE", "DECIDES", "", "WHY"], rows));
@@ -268,7 +273,8 @@ pub fn reach_text(reach: &Reach) -> String {
 
 fn verdict_text(reach: &Reach) -> String {
     let Some(stopped) = &reach.stopped else {
-        let beyond = reach.leaves_by.as_ref().map(|device| format!(": it leaves the host by {device}, and an answer comes in"));
+        let beyond =
+            reach.leaves_by.as_ref().map(|device| format!(": it leaves the host by {device}, and an answer comes in"));
         return format!("{}{}\n", style::toned("reachable"), beyond.unwrap_or_default());
     };
     let place = stopped.place.as_ref().zip(stopped.decides);

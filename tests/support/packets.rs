@@ -68,7 +68,8 @@ fn try_from_guest(machine: &Machine, state: &State, from: &Guest<'_>, dst: Ipv4A
             prop_assert!(HOST_ADDRESSES.contains(&gone.src), "inside source: {gone:?}");
         }
         // A packet that comes later on the connection meets the same rules: a deny holds for what is open.
-        let later = walk(machine).send(&place(&from.place()), Packet { tracked: Tracked::Established, ..packet.clone() });
+        let later =
+            walk(machine).send(&place(&from.place()), Packet { tracked: Tracked::Established, ..packet.clone() });
         prop_assert!(matches!(end, End::Left(..)) || reached(&later) == reached(&end), "{:?}: {:?}", packet, later);
         answered(trace, &place(&from.place()), &packet, &end)?;
     }

@@ -84,7 +84,14 @@ fn rule(dice: &mut Dice, side: &str) -> String {
         _ => dice.pick(&["", ", port: 80", ", port: \"20-100\"", ", port: [22, 5432]", ", port: \"1000-60000\""]),
     };
     let peer = dice.pick(&[
-        "any", "10.10.0.0/16", "10.10.1.0/24", "10.20.2.2/32", "10.0.0.0/8", "203.0.113.0/24", "198.19.0.0/16", "10.20.1.0/24",
+        "any",
+        "10.10.0.0/16",
+        "10.10.1.0/24",
+        "10.20.2.2/32",
+        "10.0.0.0/8",
+        "203.0.113.0/24",
+        "198.19.0.0/16",
+        "10.20.1.0/24",
         "10.30.0.0/17",
     ]);
     format!("{{action: {action}, protocol: {protocol}{port}, {side}: \"{peer}\"}}")
@@ -104,8 +111,12 @@ fn peerings(dice: &mut Dice, vpcs: &[(&str, &str)]) -> String {
             peered.extend([(*one, *far), (*other, *net)]);
             let _ = write!(text, "\n- vpcs: [{one}, {other}]");
             if dice.once_in(2) {
-                let (from, to) = (dice.pick(&["0.0/16", "1.0/24", "2.2/32"]), dice.pick(&["0.0/16", "1.0/24", "2.0/23"]));
-                let _ = write!(text, "\n  allow: [{{src: {net}.{from}, dst: {far}.{to}}}, {{src: {far}.1.0/24, dst: {net}.2.0/24}}]");
+                let (from, to) =
+                    (dice.pick(&["0.0/16", "1.0/24", "2.2/32"]), dice.pick(&["0.0/16", "1.0/24", "2.0/23"]));
+                let _ = write!(
+                    text,
+                    "\n  allow: [{{src: {net}.{from}, dst: {far}.{to}}}, {{src: {far}.1.0/24, dst: {net}.2.0/24}}]"
+                );
             }
         }
     }

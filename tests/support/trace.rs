@@ -28,9 +28,10 @@ fn read(net: &kernel::Net) -> Net {
         prefix: *prefix,
         routed: routed(device, *address),
     });
-    let rules = links.rules.iter().map(|(preference, iif, table)| {
-        (*preference, Some(iif.clone()).filter(|iif| !iif.is_empty()), *table)
-    });
+    let rules = links
+        .rules
+        .iter()
+        .map(|(preference, iif, table)| (*preference, Some(iif.clone()).filter(|iif| !iif.is_empty()), *table));
     let sets = net.netfilter.sets.iter();
     Net {
         links: links.links.iter().map(|(name, link)| (name.clone(), read_link(link))).collect(),

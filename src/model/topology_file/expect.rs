@@ -156,7 +156,8 @@ impl Side {
             Side::Path(vpc, subnet, instance) => {
                 let found = topology.vpcs.iter().find(|entry| entry.name == *vpc);
                 let found = found.and_then(|entry| entry.subnets.iter().find(|entry| entry.name == *subnet));
-                let missing = || Failure::usage(format!("the file has no `{self}`")).hint("`vpcs:` says which there are");
+                let missing =
+                    || Failure::usage(format!("the file has no `{self}`")).hint("`vpcs:` says which there are");
                 let found = found.ok_or_else(missing)?;
                 let Some(instance) = instance else {
                     return Ok(Selection::Subnet(vpc.clone(), subnet.clone()));
@@ -179,8 +180,10 @@ fn bare(name: &str, topology: &Topology) -> Result<Selection> {
     let found: Vec<(&VpcName, &Name)> = subnets.filter(|(_, subnet)| subnet.as_str() == name).collect();
     match found[..] {
         [(vpc, subnet)] => Ok(Selection::Subnet(vpc.clone(), subnet.clone())),
-        [] => Err(Failure::usage(format!("the file has no VPC and no subnet `{name}`"))
-            .hint("`vpcs:` says which there are")),
+        [] => {
+            Err(Failure::usage(format!("the file has no VPC and no subnet `{name}`"))
+                .hint("`vpcs:` says which there are"))
+        }
         _ => {
             let paths: Vec<String> = found.iter().map(|(vpc, subnet)| format!("{vpc}/{subnet}")).collect();
             Err(Failure::usage(format!("several subnets are called `{name}`"))
@@ -218,9 +221,8 @@ impl Topology {
     /// A line names what the file doesn't have.
     pub fn selections(&self) -> Result<Vec<(&Expectation, [Selection; 2])>, Misfit> {
         let sides = self.expect.iter().enumerate().map(|(at, line)| {
-            let side = |side: &Side| {
-                side.selection(self).map_err(|failure| Misfit { path: format!("expect[{at}]"), failure })
-            };
+            let side =
+                |side: &Side| side.selection(self).map_err(|failure| Misfit { path: format!("expect[{at}]"), failure });
             Ok((line, [side(&line.from)?, side(&line.to)?]))
         });
         sides.collect()
@@ -290,11 +292,11 @@ mod tests {
     #[test]
     fn what_expects_nothing_is_refused_at_its_place() {
         for (line, words) in [
-            ("web -> db", "net.yaml:13:3: expect[0]: `web -> db` expects nothing"),
+            ("web -> db", "net.yaml:12:3: expect[0]: `web -> db` expects nothing"),
             ("db -> prod maybe", "expect[0]: `maybe` is neither"),
             ("db -> prod:0 allow", "`0` is no port"),
             ("db -> prod:80/sctp allow", "`sctp` is neither"),
-            ("web -> db allow", "net.yaml:13:3: expect[0]: several subnets are called `web`"),
+            ("web -> db allow", "net.yaml:12:3: expect[0]: several subnets are called `web`"),
             ("db -> nowhere allow", "no VPC and no subnet `nowhere`"),
             ("dev/web/three -> db allow", "the file has no `dev/web/three`"),
             ("10.0.1 -> db allow", "`10.0.1` is no IPv4 address"),

@@ -221,6 +221,7 @@ fn policies(most: usize) -> impl Strategy<Value = Policy> {
     let list =
         (prop::collection::vec(rules(), 0..most), actions()).prop_map(|(rules, default)| RuleList { default, rules });
     (list, prop::collection::vec(rules(), 0..4)).prop_map(|(ingress, egress)| Policy {
+        file: None,
         description: None,
         ingress,
         egress: RuleList::new(egress, None),

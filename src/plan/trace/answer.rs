@@ -216,9 +216,9 @@ impl<'a> Model<'a> {
     fn outsider(&self, src: Ipv4Addr) -> Option<Origin> {
         let host = self.host()?;
         let route = host.route(src, "lo")?;
-        let device = route.device().filter(|device| {
-            host.links.get(*device).is_some_and(|link| link.kind == LinkKind::Outside)
-        })?;
+        let device = route
+            .device()
+            .filter(|device| host.links.get(*device).is_some_and(|link| link.kind == LinkKind::Outside))?;
         Some(Origin { place: Place::Host, src, by: Some(device.to_owned()) })
     }
 }

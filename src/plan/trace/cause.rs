@@ -79,14 +79,18 @@ pub struct PolicyRule {
     pub number: Option<usize>,
     /// What the rule says, in words.
     pub says: String,
+    /// The file that the policy was read from, where that is known.
+    pub file: Option<String>,
 }
 
 impl fmt::Display for PolicyRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PolicyRule { scope, direction, number, says } = self;
+        let PolicyRule { scope, direction, number, says, file } = self;
+        let file = file.as_ref().map(|file| format!(" ({file})")).unwrap_or_default();
+        let owner = scope.owner();
         match number {
-            Some(number) => write!(f, "{direction}[{number}] of the policy of {}: {says}", scope.owner()),
-            None => write!(f, "the {direction} default of the policy of {}: {says}", scope.owner()),
+            Some(number) => write!(f, "{direction}[{number}] of the policy of {owner}{file}: {says}"),
+            None => write!(f, "the {direction} default of the policy of {owner}{file}: {says}"),
         }
     }
 }
@@ -98,9 +102,9 @@ pub fn policy_rule(model: &Model<'_>, question: &Question, answer: &Answer, step
         return None;
     };
     let purpose = &step.rule.as_ref()?.purpose;
-    let direction = [Direction::Ingress, Direction::Egress]
-        .into_iter()
-        .find(|direction| purpose.starts_with(&format!("{direction}[")) || purpose.starts_with(&format!("{direction} ")))?;
+    let direction = [Direction::Ingress, Direction::Egress].into_iter().find(|direction| {
+        purpose.starts_with(&format!("{direction}[")) || purpose.starts_with(&format!("{direction} "))
+    })?;
     let own = PolicyScope { vpc: vpc.clone(), subnet: subnet.clone(), instance };
     let of_subnet = PolicyScope { vpc, subnet, instance: None };
     let (scope, policy) = [own, of_subnet].into_iter().find_map(|scope| {
@@ -110,11 +114,12 @@ pub fn policy_rule(model: &Model<'_>, question: &Question, answer: &Answer, step
     let remote = if direction == Direction::Ingress { answer.src? } else { answer.dst? };
     let verdict = policy.verdict(direction, question.traffic, remote);
     let list = policy.rules(direction);
-    let says = verdict.rule.and_then(|number| list.rules.get(number)).map_or_else(
-        || list.default.to_string(),
-        |rule| describe(direction, rule),
-    );
-    Some(PolicyRule { scope, direction, number: verdict.rule, says })
+    let says = verdict
+        .rule
+        .and_then(|number| list.rules.get(number))
+        .map_or_else(|| list.default.to_string(), |rule| describe(direction, rule));
+    let file = policy.file.clone();
+    Some(PolicyRule { scope, direction, number: verdict.rule, says, file })
 }
 
 /// A policy's rule in words.
@@ -198,6 +203,7 @@ fn allowing(question: &Question, answer: &Answer, rule: &PolicyRule) -> Option<F
     let remote = if rule.direction == Direction::Ingress { answer.src? } else { answer.dst? };
     let allow = Rule::new(Some(protocol), ports, Action::Allow, Cidr::host(remote)).ok()?;
     Some(Fix::Allow {
+        file: rule.file.clone(),
         scope: rule.scope.clone(),
         direction: rule.direction,
         before: rule.number,
@@ -213,12 +219,10 @@ fn between(state: &State, answer: &Answer, a: &VpcName, b: &VpcName) -> Cause {
         (None, Some((one, other))) if one.overlaps(other) => {
             Cause { why: format!("{a} and {b} share addresses, so that no way leads from one to the other"), fix: None }
         }
-        (None, _) => Cause {
-            why: format!("{a} and {b} are not peered"),
-            fix: Some(Fix::Peer(a.clone(), b.clone())),
-        },
+        (None, _) => Cause { why: format!("{a} and {b} are not peered"), fix: Some(Fix::Peer(a.clone(), b.clone())) },
         (Some(peering), _) if matches!(peering.scope, PeeringScope::Only(_)) => {
-            let pair = answer.src.zip(answer.dst).map(|(src, dst)| CidrPair { src: Cidr::host(src), dst: Cidr::host(dst) });
+            let pair =
+                answer.src.zip(answer.dst).map(|(src, dst)| CidrPair { src: Cidr::host(src), dst: Cidr::host(dst) });
             let fix = pair.map(|pair| Fix::AllowCidr(pair, a.clone(), b.clone()));
             let pair = pair.map(|pair| format!("{} to {}", pair.src.network(), pair.dst.network())).unwrap_or_default();
             Cause { why: format!("the peering of {a} and {b} doesn't let {pair} pass"), fix }
@@ -275,7 +279,9 @@ fn from_host(state: &State, name: &VpcName) -> Cause {
         Some(HostAccess::Off) => {
             Cause { why: format!("{name} has no host access"), fix: Some(Fix::HostAccess(name.clone())) }
         }
-        Some(HostAccess::Overlaps(what)) => never(format!("{name} shares addresses with the host's own network: {what}")),
+        Some(HostAccess::Overlaps(what)) => {
+            never(format!("{name} shares addresses with the host's own network: {what}"))
+        }
         _ => never("nobody is there".into()),
     }
 }

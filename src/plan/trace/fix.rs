@@ -31,6 +31,8 @@ pub enum Fix {
     HostAccess(VpcName),
     /// Adds a rule to a policy, before the one of this number.
     Allow {
+        /// The policy's file, where it is known.
+        file: Option<String>,
         /// Whose policy.
         scope: PolicyScope,
         /// Which of its lists.
@@ -53,15 +55,16 @@ impl fmt::Display for Fix {
             Fix::EnableNat(vpc, None) => write!(f, "vpcctl enable-nat {vpc}"),
             Fix::EnableNat(vpc, Some(subnet)) => write!(f, "vpcctl enable-nat {vpc} --subnet {subnet}"),
             Fix::MakePublic(vpc, subnet) => {
-                write!(f, "vpcctl apply -f FILE, where FILE has `type: public` for subnet {vpc}/{subnet}")
+                write!(f, "vpcctl apply -f FILE, once FILE has `type: public` for subnet {vpc}/{subnet}")
             }
-            Fix::HostAccess(vpc) => write!(f, "vpcctl apply -f FILE, where FILE has `host-access: true` for VPC {vpc}"),
-            Fix::Allow { scope, direction, before, rule } => {
+            Fix::HostAccess(vpc) => write!(f, "vpcctl apply -f FILE, once FILE has `host-access: true` for VPC {vpc}"),
+            Fix::Allow { file, scope, direction, before, rule } => {
+                let file = file.as_deref().unwrap_or("FILE");
                 let rule = serde_json::to_string(&shown(*direction, rule)).unwrap_or_default();
                 let owner = scope.owner();
                 let place = before.map(|number| format!(" before {direction}[{number}]"));
                 let place = place.unwrap_or_else(|| format!(" in {direction}"));
-                write!(f, "vpcctl apply-policy {owner} FILE, where FILE has {rule}{place}")
+                write!(f, "vpcctl apply-policy {owner} {file}, once {file} has {rule}{place}")
             }
         }
     }
@@ -100,7 +103,7 @@ impl Fix {
                 let spec = VpcSpec { name: name.clone(), cidr, host_access: true, wan: None, pool };
                 edit::set_host_access(state, &spec, facts)
             }
-            Fix::Allow { scope, direction, before, rule } => {
+            Fix::Allow { scope, direction, before, rule, .. } => {
                 let policy = policy_of(state, scope)?.cloned();
                 let Some(mut policy) = policy else { return Ok(()) };
                 let list = match direction {

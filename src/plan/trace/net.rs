@@ -303,7 +303,8 @@ impl Net {
 
     /// The longest prefix, then the lowest metric. What leads nowhere is an answer too.
     fn lookup(&self, table: u32, dst: Ipv4Addr) -> Option<Route> {
-        let near = self.addresses.iter().filter(|address| table == MAIN && address.routed && self.is_up(&address.device));
+        let near =
+            self.addresses.iter().filter(|address| table == MAIN && address.routed && self.is_up(&address.device));
         let near = near.filter_map(|address| {
             let to = Cidr::containing(address.address, address.prefix)?;
             let hop = Hop::Device { device: address.device.clone(), gateway: None, source: Some(address.address) };
@@ -362,14 +363,18 @@ impl Net {
             let (device, address, prefix) = (device.clone(), *address, *prefix);
             net.addresses.push(Address { device, address, prefix, routed: true });
         }
-        net.routes = seen.routes.iter().filter_map(|route| {
-            let is_main = matches!(route.table.as_deref(), None | Some("main"));
-            let device = route.dev.clone().filter(|device| is_main && !is_ours(device))?;
-            let to = if route.dst == "default" { Cidr::ANY } else { parse_network(&route.dst)? };
-            let address = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
-            let hop = Hop::Device { device, gateway: address(&route.gateway), source: address(&route.prefsrc) };
-            Some(Route { table: MAIN, to, metric: route.metric.unwrap_or(0), hop })
-        }).collect();
+        net.routes = seen
+            .routes
+            .iter()
+            .filter_map(|route| {
+                let is_main = matches!(route.table.as_deref(), None | Some("main"));
+                let device = route.dev.clone().filter(|device| is_main && !is_ours(device))?;
+                let to = if route.dst == "default" { Cidr::ANY } else { parse_network(&route.dst)? };
+                let address = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
+                let hop = Hop::Device { device, gateway: address(&route.gateway), source: address(&route.prefsrc) };
+                Some(Route { table: MAIN, to, metric: route.metric.unwrap_or(0), hop })
+            })
+            .collect();
         net
     }
 }

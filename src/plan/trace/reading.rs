@@ -204,7 +204,8 @@ mod tests {
 
     #[test]
     fn a_negation_is_of_the_next_test_alone() {
-        let read = ReadRule::read("-m conntrack ! --ctstate RELATED -m mark --mark 0x7 -j CONNMARK --save-mark").unwrap();
+        let read =
+            ReadRule::read("-m conntrack ! --ctstate RELATED -m mark --mark 0x7 -j CONNMARK --save-mark").unwrap();
         let related = Test::States(vec!["RELATED".into()]);
         assert_eq!(read.tests, [(related, false), (Test::PacketMark(7), true)]);
         assert_eq!(read.target, Target::SaveMark);

@@ -21,14 +21,20 @@ fn host() -> Net {
 fn facts() -> HostFacts {
     let wan = "eth0".parse().ok();
     let link = HostLink { mtu: 1500, forwarding: false };
-    HostFacts { links: wan.clone().map(|wan| (wan, link)).into_iter().collect(), default_wan: wan, ..HostFacts::default() }
+    HostFacts {
+        links: wan.clone().map(|wan| (wan, link)).into_iter().collect(),
+        default_wan: wan,
+        ..HostFacts::default()
+    }
 }
 
 /// VPCs `a` with subnets `web` (public) and `db`, and `b` with `app`; `c` shares `b`'s addresses, and `d` has no host access.
 fn state() -> State {
     let mut state = State::default();
     let pool = edit::DEFAULT_POOL.parse().unwrap();
-    for (name, net, host_access) in [("a", "10.0", true), ("b", "10.1", true), ("c", "10.1", true), ("d", "10.3", false)] {
+    for (name, net, host_access) in
+        [("a", "10.0", true), ("b", "10.1", true), ("c", "10.1", true), ("d", "10.3", false)]
+    {
         let (name, cidr) = (name.parse().unwrap(), format!("{net}.0.0/16").parse().unwrap());
         edit::create_vpc(&mut state, &VpcSpec { name, cidr, host_access, wan: None, pool }, &facts()).unwrap();
     }
@@ -40,7 +46,8 @@ fn state() -> State {
         ("d", "app", "10.3.1.0/24", SubnetType::Public),
     ];
     for (vpc, name, cidr, kind) in subnets {
-        let spec = SubnetSpec { vpc: vpc.parse().unwrap(), name: name.parse().unwrap(), cidr: cidr.parse().unwrap(), kind };
+        let spec =
+            SubnetSpec { vpc: vpc.parse().unwrap(), name: name.parse().unwrap(), cidr: cidr.parse().unwrap(), kind };
         edit::add_subnet(&mut state, &spec).unwrap();
     }
     let spec = InstanceSpec { vpc: name("a"), subnet: name("web"), name: name("two"), address: None };
@@ -116,7 +123,8 @@ fn what_leaves_the_machine_is_translated_twice_and_its_answer_back() {
     let model = Model::new(&state, &host()).unwrap();
     let answer = model.ask(&question("a/web", "internet", Traffic::Udp(53)));
     assert_eq!(answer.verdict, Verdict::Left("eth0".into()));
-    let translations = |steps: &[super::walk::Step]| steps.iter().filter(|step| step.detail.contains(" becomes ")).count();
+    let translations =
+        |steps: &[super::walk::Step]| steps.iter().filter(|step| step.detail.contains(" becomes ")).count();
     assert_eq!((translations(&answer.forth), translations(&answer.back)), (2, 2));
     assert_eq!(told(&state, "a/web", "169.254.169.254", Traffic::Tcp(80)).1, [""; 0]);
     // The host may use what a private subnet may not.
@@ -156,25 +164,25 @@ fn what_stops_a_packet_is_named_and_what_opens_it_does() {
     }
     insta::assert_snapshot!(lines.join("\n"), @r#"
     a/web to a/db: ingress[0] of the policy of a/db: reject tcp 22 from anywhere (no shells)
-        vpcctl apply-policy a/db FILE, where FILE has {"action":"allow","port":22,"protocol":"tcp","source":"10.0.1.2/32"} before ingress[0]
+        vpcctl apply-policy a/db FILE, once FILE has {"action":"allow","port":22,"protocol":"tcp","source":"10.0.1.2/32"} before ingress[0]
     a/web to a/db: the ingress default of the policy of a/db: deny
-        vpcctl apply-policy a/db FILE, where FILE has {"action":"allow","protocol":"icmp","source":"10.0.1.2/32"} in ingress
+        vpcctl apply-policy a/db FILE, once FILE has {"action":"allow","protocol":"icmp","source":"10.0.1.2/32"} in ingress
     a/db to a/web/two: egress[0] of the policy of a/db: deny udp to 10.0.1.0/24
-        vpcctl apply-policy a/db FILE, where FILE has {"action":"allow","destination":"10.0.1.3/32","port":53,"protocol":"udp"} before egress[0]
+        vpcctl apply-policy a/db FILE, once FILE has {"action":"allow","destination":"10.0.1.3/32","port":53,"protocol":"udp"} before egress[0]
     a/web to b/app: a and b are not peered
         vpcctl peer a b
     b/app to a/db: b and a are not peered
         vpcctl peer b a
-        vpcctl apply-policy a/db FILE, where FILE has {"action":"allow","port":80,"protocol":"tcp","source":"10.1.1.2/32"} in ingress
+        vpcctl apply-policy a/db FILE, once FILE has {"action":"allow","port":80,"protocol":"tcp","source":"10.1.1.2/32"} in ingress
     b/app to c/app: there, 10.1.1.2 is an address of VPC b
     a/web to internet: a has no NAT
         vpcctl enable-nat a
     a/db to internet: a/db is private: it never reaches the internet
-        vpcctl apply -f FILE, where FILE has `type: public` for subnet a/db
+        vpcctl apply -f FILE, once FILE has `type: public` for subnet a/db
         vpcctl enable-nat a
     a/web to host: a VPC opens nothing on the host
     host to d/app: d has no host access
-        vpcctl apply -f FILE, where FILE has `host-access: true` for VPC d
+        vpcctl apply -f FILE, once FILE has `host-access: true` for VPC d
     internet to a/web: nobody outside of the host reaches an instance: it publishes no ports
     a/web to 10.0.9.9: nobody in a has the address 10.0.9.9
     a/web to 10.1.1.2: a and b are not peered
