@@ -155,6 +155,7 @@ pub enum Command {
     StopApp(commands::stop_app::StopApp),
     Plan(commands::plan::Plan),
     Apply(commands::apply::Apply),
+    Test(commands::test::Test),
     Destroy(commands::destroy::Destroy),
     Export(commands::export::Export),
     Check(commands::check::Check),
@@ -171,6 +172,7 @@ pub enum Command {
     #[command(hide = true)]
     EndApp(commands::run_app::EndApp),
     Doctor(commands::doctor::Doctor),
+    Reach(commands::reach::Reach),
     TestConnectivity(Box<commands::test_connectivity::TestConnectivity>),
     CleanupAll(commands::cleanup_all::CleanupAll),
     Sandbox(commands::sandbox::Sandbox),

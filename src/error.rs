@@ -24,6 +24,8 @@ pub enum Kind {
     State = 8,
     /// The kernel doesn't have what the state says.
     Drift = 9,
+    /// A packet did not fare as the model says.
+    Disagree = 10,
     /// A signal ended the command; what it had done was undone.
     Interrupted = 130,
 }
@@ -36,7 +38,7 @@ pub const CHANGES: u8 = 2;
 
 impl Kind {
     /// Every kind, in the order of the exit codes.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Failed,
         Kind::Usage,
         Kind::NotFound,
@@ -46,6 +48,7 @@ impl Kind {
         Kind::Busy,
         Kind::State,
         Kind::Drift,
+        Kind::Disagree,
         Kind::Interrupted,
     ];
 
@@ -103,6 +106,11 @@ impl Kind {
                 "drift",
                 "the kernel doesn't have what the state says",
                 "`vpcctl check` names what differs, `vpcctl repair` mends it",
+            ),
+            Kind::Disagree => (
+                "disagree",
+                "a packet did not fare as the model says",
+                "`vpcctl check` compares the kernel with the state; another firewall on the host may be in the way",
             ),
             Kind::Interrupted => (
                 "interrupted",
@@ -162,6 +170,15 @@ impl Failure {
         }
         let hint = self.advice().to_owned();
         Failure { kind: Kind::Failed, hint: Some(hint), ..self }
+    }
+
+    /// The same failure of a command for which 1 is an answer: it has an exit code of its own.
+    pub fn besides_no(self) -> Self {
+        if self.kind != Kind::Failed {
+            return self;
+        }
+        let hint = self.advice().to_owned();
+        Failure { kind: Kind::Host, hint: Some(hint), ..self }
     }
 
     /// Adds what the operator can do about it.

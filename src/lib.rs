@@ -22,6 +22,7 @@ pub mod confirm;
 pub mod doctor;
 pub mod error;
 pub mod host;
+pub mod inquiry;
 pub mod log;
 pub mod model;
 pub mod own_file;
@@ -32,6 +33,7 @@ pub mod sandbox;
 pub mod session;
 pub mod store;
 pub mod ui;
+pub mod verification;
 pub mod view;
 pub mod web;
 
@@ -83,7 +85,11 @@ pub fn main() -> ExitCode {
     let started = Instant::now();
     let result = commands::run(&command, &session);
     let failure = result.as_ref().err().map(as_failure);
-    let failure = if matches!(command, Command::Plan(_)) { failure.map(Failure::besides_changes) } else { failure };
+    let failure = match &command {
+        Command::Plan(_) => failure.map(Failure::besides_changes),
+        Command::Reach(_) | Command::Test(_) => failure.map(Failure::besides_no),
+        _ => failure,
+    };
     let code = failure.as_ref().map_or_else(|| result.unwrap_or_default(), |failure| failure.kind.exit_code());
     tracing::info!(
         target: log::ACTION,

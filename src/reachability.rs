@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::model::endpoint::Endpoint;
-use crate::plan::probe::{Asked, Method, Probe, Reason, Verdict};
+use crate::plan::probe::{Asked, Probe, Reason, Verdict};
 use crate::ui::table;
 use crate::view::VERSION;
 
@@ -62,7 +62,7 @@ impl Pair {
             to: probe.to.to_string(),
             address: probe.address.as_ref().ok().copied(),
             reachable,
-            how: how(probe.method),
+            how: probe.method.describe(),
             reason,
             detail,
             ms,
@@ -83,13 +83,6 @@ impl Pair {
             (_, Some(reason)) if reason == Reason::NoRoute.as_str() => "none",
             _ => "no",
         }
-    }
-}
-
-fn how(method: Method) -> String {
-    match method {
-        Method::Ping => "ping".into(),
-        Method::Tcp(port) => format!("tcp/{port}"),
     }
 }
 
@@ -118,7 +111,7 @@ pub fn matrix(probes: &[Probe], verdicts: &[Verdict], asked: &Asked) -> Matrix {
     let pairs: Vec<Pair> = probes.iter().zip(verdicts).map(|(probe, verdict)| Pair::new(probe, verdict)).collect();
     Matrix {
         version: VERSION,
-        how: how(asked.method),
+        how: asked.method.describe(),
         internet: asked.internet,
         reachable: pairs.iter().filter(|pair| pair.is_reached()).count(),
         pairs,
@@ -198,6 +191,7 @@ mod tests {
 
     use super::*;
     use crate::plan::line::Place;
+    use crate::plan::probe::Method;
 
     const ASKED: Asked = Asked {
         method: Method::Ping,

@@ -2,6 +2,8 @@
 
 pub mod apps;
 pub mod drift;
+pub mod reach;
+pub mod test;
 pub mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};

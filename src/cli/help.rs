@@ -36,8 +36,11 @@ const GROUPS: &[(&str, &[&str])] = &[
             "logs vpc1/web",
         ],
     ),
-    ("Describe it in a file", &["plan -f net.yaml", "apply -f net.yaml", "destroy -f net.yaml", "export"]),
-    ("See it", &["list", "inspect vpc1", "test-connectivity vpc1/web vpc1/db"]),
+    (
+        "Describe it in a file",
+        &["plan -f net.yaml", "apply -f net.yaml", "test -f net.yaml", "destroy -f net.yaml", "export"],
+    ),
+    ("See it", &["list", "inspect vpc1", "reach vpc1/web vpc1/db --port 80", "test-connectivity vpc1/web vpc1/db"]),
     ("Look after it", &["doctor", "check", "repair", "restore"]),
     ("Take it down", &["delete-instance vpc1/web/two", "delete-subnet vpc1/web", "delete-vpc vpc1", "cleanup-all"]),
 ];

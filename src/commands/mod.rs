@@ -27,6 +27,7 @@ pub mod list_apps;
 pub mod logs;
 pub mod peer;
 pub mod plan;
+pub mod reach;
 pub mod remove_policy;
 pub mod repair;
 pub mod restore;
@@ -34,6 +35,7 @@ pub mod run_app;
 pub mod sandbox;
 pub mod shell;
 pub mod stop_app;
+pub mod test;
 pub mod test_connectivity;
 pub mod topology;
 pub mod unpeer;
@@ -79,6 +81,8 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<u8> {
         Command::ExecApp(args) => return Ok(args.become_app()),
         Command::EndApp(args) => args.run(session)?,
         Command::Doctor(args) => return args.run(session),
+        Command::Reach(args) => return args.run(session),
+        Command::Test(args) => return args.run(session),
         Command::TestConnectivity(args) => return args.run(session),
         Command::CleanupAll(args) => args.run(session)?,
         Command::Sandbox(args) => return args.run(),

@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 
 use crate::commands::args::one;
 use crate::error::{Failure, Kind, Result};
-use crate::host::{namespace, privilege, probe, run};
+use crate::host::{privilege, probe, run};
+use crate::inquiry::not_tried;
 use crate::model::endpoint::Endpoint;
 use crate::model::name::{Name, VpcName};
 use crate::model::state::State;
@@ -84,7 +85,7 @@ enum Protocol {
 }
 
 /// More than an hour is a mistake, and none at all is no chance.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     if !(0.01..=3600.0).contains(&seconds) {
         return Err("it has to be 0.01 to 3600 seconds".into());
@@ -204,15 +205,4 @@ fn send(session: &Session<'_>, probes: &[Probe], asked: &Asked) -> anyhow::Resul
         return Err(Failure::new(Kind::Interrupted, "interrupted").into());
     }
     Ok(Some(verdicts))
-}
-
-fn not_tried(probe: &Probe, why: &str) -> Failure {
-    let what = format!("cannot test whether {} reaches {}", probe.from, probe.to);
-    match probe.place.netns() {
-        Some(netns) if !namespace::is_alive(netns) => {
-            Failure::new(Kind::Drift, format!("{what}: the namespace `{netns}` is gone"))
-                .hint("repeat the command that made it, and it is mended")
-        }
-        _ => Failure::new(Kind::Host, format!("{what}: {why}")),
-    }
 }

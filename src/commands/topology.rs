@@ -1,4 +1,4 @@
-//! What `plan`, `apply` and `destroy` share: the topology file, read and checked before any process starts.
+//! What `plan`, `apply`, `destroy` and `test` share: the topology file, read and checked before any process starts.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -20,7 +20,7 @@ use crate::model::cidr::Cidr;
 use crate::model::facts::HostFacts;
 use crate::model::policy_file::MAX_FILE_BYTES;
 use crate::model::state::State;
-use crate::model::topology_file::{AppEntry, Misfit, Source, Topology, Want};
+use crate::model::topology_file::{AppEntry, Expectation, Misfit, Selection, Source, Topology, Want};
 use crate::plan::subject::Subject;
 use crate::session::Session;
 
@@ -75,7 +75,9 @@ impl FileArg {
     pub fn parse(&self, interrupted: &AtomicBool) -> Result<Described> {
         let file = one("topology file", self.by_place.as_deref(), self.file.as_deref())?;
         let source = read(file, interrupted)?;
-        Ok(Described { topology: source.parse()?, source })
+        let described = Described { topology: source.parse()?, source };
+        described.expectations()?;
+        Ok(described)
     }
 
     /// The topology with its policies, and its apps' directories as absolute paths.
@@ -99,6 +101,11 @@ impl Described {
     /// The file's name, for messages.
     pub fn name(&self) -> &str {
         &self.source.name
+    }
+
+    /// What it expects, and of whom; a line that names what the file doesn't have is put down to its place.
+    pub fn expectations(&self) -> Result<Vec<(&Expectation, [Selection; 2])>> {
+        self.topology.selections().map_err(|Misfit { path, failure }| self.source.at(&path, failure))
     }
 
     /// The edit of the state; what can't be is put down to a place in the file.

@@ -2,6 +2,7 @@
 
 pub mod apply;
 mod apps;
+pub mod ears;
 pub mod examine;
 pub mod facts;
 mod files;

@@ -1,7 +1,7 @@
 //! Sends probes: pings by `ping`, TCP by the kernel's own `connect`, many at once.
 
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -13,6 +13,9 @@ use crate::plan::probe::{Method, Probe, Reason, Verdict, read_ping};
 
 /// How many may be under way at once.
 const AT_ONCE: usize = 32;
+
+/// What a probe says, where it says anything.
+const WORD: &[u8] = b"vpcctl reach\n";
 
 /// What came of each probe, in their order. After a signal no further one is sent.
 pub fn send_all(probes: &[Probe], interrupted: &AtomicBool) -> Vec<Verdict> {
@@ -33,6 +36,23 @@ fn take<'a>(next: &AtomicUsize, probes: &'a [Probe]) -> Option<(usize, &'a Probe
     probes.get(i).map(|probe| (i, probe))
 }
 
+/// Sends a datagram and waits for an answer.
+fn datagram(probe: &Probe, to: SocketAddr) -> Verdict {
+    let started = Instant::now();
+    let exchange = || -> io::Result<()> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.connect(to)?;
+        socket.set_read_timeout(Some(probe.patience))?;
+        socket.send(WORD)?;
+        socket.recv(&mut [0; 512]).map(drop)
+    };
+    match exchange() {
+        Ok(()) => Verdict::Reached(started.elapsed()),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Verdict::Missed(Reason::NoAnswer, String::new()),
+        Err(error) => missed(&error),
+    }
+}
+
 fn send(probe: &Probe) -> Verdict {
     let address = match &probe.address {
         Ok(address) => *address,
@@ -41,6 +61,7 @@ fn send(probe: &Probe) -> Verdict {
     let sent = namespace::within(&probe.place, || match probe.method {
         Method::Ping => ping(probe, address),
         Method::Tcp(port) => connect(probe, SocketAddr::from((address, port))),
+        Method::Udp(port) => datagram(probe, SocketAddr::from((address, port))),
     });
     sent.unwrap_or_else(|error| Verdict::NotTried(format!("namespace `{}`: {error}", probe.place)))
 }

@@ -42,10 +42,13 @@ const ANY_PORT: &[&str] = &["any", "all", "*"];
 const PORT_HINT: &str =
     "a port is a number from 1 to 65535, a range such as \"8000-8100\", a list of these, or \"any\"";
 
-/// The rules of one subnet, in both directions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The rules of one subnet, in both directions. Two that say the same are equal, whatever files they come from.
+#[derive(Debug, Clone, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
+    /// The file that it was read from, as it was named: for showing only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// What it is for, in the operator's words: for showing only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -159,7 +162,19 @@ pub struct Verdict {
     pub rule: Option<usize>,
 }
 
+impl PartialEq for Policy {
+    fn eq(&self, other: &Self) -> bool {
+        let Policy { file: _, description, ingress, egress } = self;
+        (description, ingress, egress) == (&other.description, &other.ingress, &other.egress)
+    }
+}
+
 impl Policy {
+    /// The same, as it was read from a file of this name.
+    pub fn of_file(self, file: impl Into<String>) -> Self {
+        Policy { file: Some(file.into()), ..self }
+    }
+
     /// The rules of one direction.
     pub fn rules(&self, direction: Direction) -> &RuleList {
         match direction {

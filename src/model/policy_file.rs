@@ -214,6 +214,7 @@ impl EntryFields {
             return Err(too_many_rules());
         }
         let policy = Policy {
+            file: None,
             description: self.description.map(|Description(text)| text),
             ingress: RuleList::new(ingress, default.ingress),
             egress: RuleList::new(egress, default.egress),

@@ -1,6 +1,7 @@
 //! Topology files: a whole network in YAML or JSON. Text becomes a [`Topology`], and that an edit of the state.
 
 mod choice;
+mod expect;
 mod export;
 mod make;
 mod read;
@@ -20,6 +21,7 @@ use crate::model::policy_file::{self, PolicyEntry, SubnetSelector, without_null}
 use crate::model::state::State;
 
 pub use choice::{NatChoice, PolicyChoice};
+pub use expect::{Expectation, Selection, Side};
 pub use export::export;
 pub use read::Source;
 pub use schema::{AppEntry, PeeringEntry, SubnetEntry, Topology, VERSION, VpcEntry};
@@ -118,9 +120,9 @@ fn load(
     let picked = match choice {
         None | Some(PolicyChoice::None) => return Ok(()),
         Some(PolicyChoice::Inline(entry)) => pick(vec![(**entry).clone()], selectors, "the policy"),
-        Some(PolicyChoice::File(file)) => {
-            read(file).and_then(|Source { name, text }| pick(policy_file::parse(&text, &name)?, selectors, &name))
-        }
+        Some(PolicyChoice::File(file)) => read(file)
+            .and_then(|Source { name, text }| pick(policy_file::parse(&text, &name)?, selectors, &name))
+            .map(|entry| PolicyEntry { policy: entry.policy.of_file(file.as_str()), ..entry }),
     };
     let entry = picked.map_err(|failure| Misfit { path: path(), failure })?;
     *choice = Some(PolicyChoice::Inline(Box::new(entry)));

@@ -24,6 +24,7 @@ pub mod stray;
 pub mod subject;
 pub mod surplus;
 pub mod topology;
+pub mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter;

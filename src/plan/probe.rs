@@ -7,18 +7,82 @@ use std::time::Duration;
 use crate::model::endpoint::Endpoint;
 use crate::model::kernel_names as names;
 use crate::model::name::VpcName;
+use crate::model::policy::Traffic;
 use crate::model::state::{HostAccess, State};
 use crate::plan::batch::{Call, Program};
 use crate::plan::line::Place;
 use crate::plan::script;
 
 /// What is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Method {
     /// An ICMP echo request.
     Ping,
     /// The opening of a TCP connection to this port.
     Tcp(u16),
+    /// A datagram to this port: only who listens there answers it.
+    Udp(u16),
+}
+
+impl Method {
+    /// In words: `ping`, `tcp/80`.
+    pub fn describe(self) -> String {
+        match self {
+            Method::Ping => "ping".into(),
+            Method::Tcp(port) => format!("tcp/{port}"),
+            Method::Udp(port) => format!("udp/{port}"),
+        }
+    }
+
+    /// As rules see it.
+    pub fn traffic(self) -> Traffic {
+        match self {
+            Method::Ping => Traffic::Icmp,
+            Method::Tcp(port) => Traffic::Tcp(port),
+            Method::Udp(port) => Traffic::Udp(port),
+        }
+    }
+}
+
+/// Who listens where a probe goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ear {
+    /// vpcctl itself, for the time of the probe: what gets there is answered.
+    Own,
+    /// A program that had the port before.
+    Program,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// How a packet fared, beside what the model says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Comparison {
+    /// As the model says.
+    Agree,
+    /// Otherwise.
+    Disagree,
+    /// What came, or didn't, says nothing, and why.
+    Unclear(&'static str),
+}
+
+/// Compares how a packet fared with whether it gets there in the model.
+///
+/// A refusal of the destination's own stack is an answer: the packet got there. Where somebody is known to listen, a refusal is
+/// a firewall's.
+pub fn compare(is_open: bool, method: Method, ear: Ear, verdict: &Verdict) -> Comparison {
+    let refused = matches!(verdict, Verdict::Missed(Reason::Refused, _));
+    match (is_open, verdict) {
+        (_, Verdict::NotTried(_)) => Comparison::Unclear("it could not be tried"),
+        (true, Verdict::Reached(_)) => Comparison::Agree,
+        (false, Verdict::Reached(_)) => Comparison::Disagree,
+        (false, _) => Comparison::Agree,
+        (true, _) if refused && ear == Ear::Unknown => Comparison::Agree,
+        (true, Verdict::Missed(Reason::NoAnswer, _)) if matches!(method, Method::Udp(_)) && ear != Ear::Own => {
+            Comparison::Unclear("a UDP service that is silent may have got it")
+        }
+        (true, _) => Comparison::Disagree,
+    }
 }
 
 /// One question: does `from` reach `to`?
@@ -102,6 +166,10 @@ impl Probe {
                 // `nc` takes whole seconds.
                 format!("{enter}nc -z -w {} {address} {port}", self.patience.as_secs_f64().ceil())
             }
+            Method::Udp(port) => {
+                let enter = self.place.netns().map(|netns| format!("ip netns exec {netns} ")).unwrap_or_default();
+                format!("{enter}nc -u -w {} {address} {port}", self.patience.as_secs_f64().ceil())
+            }
         })
     }
 
@@ -131,7 +199,7 @@ fn leaves_host(to: &Endpoint) -> bool {
 
 /// Where a packet for `to` is sent. VPCs may share addresses: where the sender's routes lead to somebody else, an answer would
 /// say nothing about `to`.
-fn address(state: &State, from: &Endpoint, to: &Endpoint, internet: Ipv4Addr) -> Result<Ipv4Addr, String> {
+pub(crate) fn address(state: &State, from: &Endpoint, to: &Endpoint, internet: Ipv4Addr) -> Result<Ipv4Addr, String> {
     match to {
         Endpoint::Address(address) => Ok(*address),
         Endpoint::Internet => Ok(internet),

@@ -27,7 +27,7 @@ pub enum Back {
 }
 
 /// Commands that change neither the kernel nor the state.
-pub const READERS: [&str; 26] = [
+pub const READERS: [&str; 28] = [
     "list",
     "inspect",
     "exec",
@@ -36,6 +36,8 @@ pub const READERS: [&str; 26] = [
     "logs",
     "doctor",
     "test-connectivity",
+    "reach",
+    "test",
     "sandbox",
     "generate",
     "run-app",

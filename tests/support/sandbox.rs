@@ -325,6 +325,26 @@ impl Sandbox {
         results
     }
 
+    /// The same from several namespaces at the same time.
+    #[track_caller]
+    pub fn probe_side_by_side<'a>(&mut self, senders: &[(&'a str, Vec<String>)]) -> Vec<(&'a str, Vec<String>)> {
+        let file = |place: &str| format!("probes-{place}.out");
+        let mut script = String::new();
+        for (place, targets) in senders {
+            let enter = if *place == "host" { String::new() } else { format!("ip netns exec {place} ") };
+            let (targets, out) = (targets.join(" "), file(place));
+            let _ = writeln!(script, "{enter}{PYTHON} $T/peer.py probe {targets} >$T/{out} &");
+        }
+        self.ok(&(script + "wait"));
+        let results = senders.iter().map(|(place, targets)| {
+            let out = text(&self.dir().join(file(place)));
+            let results: Vec<String> = out.lines().map(str::to_owned).collect();
+            assert_eq!(results.len(), targets.len(), "probes from {place}: {out}");
+            (*place, results)
+        });
+        results.collect()
+    }
+
     /// Fails the test unless each target answers as expected; a word stands for all that begin with it.
     #[track_caller]
     pub fn expect_probes(&mut self, netns: &str, expected: &[(&str, &str)]) {

@@ -36,7 +36,7 @@ pub fn export(state: &State, only: &BTreeSet<VpcName>) -> Topology {
         nat: vpc.nat.as_ref().map(exported_nat),
         subnets: vpc.subnets.iter().map(|(name, subnet)| exported_subnet(name, subnet)).collect(),
     });
-    Topology { version: Version, schema: None, vpcs: vpcs.collect(), peerings: peerings.collect() }
+    Topology { version: Version, schema: None, vpcs: vpcs.collect(), peerings: peerings.collect(), expect: Vec::new() }
 }
 
 pub(super) fn exported_nat(nat: &Nat) -> NatChoice {

@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::choice::{Allow, NatChoice, PolicyChoice, chosen};
+use super::expect::Expectation;
 use crate::error::Failure;
 use crate::model::app::{MAX_WAIT, Port, UserName};
 use crate::model::check::MIN_MTU;
@@ -36,6 +37,9 @@ pub struct Topology {
     /// The peerings.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "listed")]
     pub peerings: Vec<PeeringEntry>,
+    /// Who is to reach whom, for `vpcctl test`: of no meaning to `plan`, `apply` and `destroy`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "listed")]
+    pub expect: Vec<Expectation>,
 }
 
 /// A VPC.

@@ -1,7 +1,7 @@
 //! A virtual packet on its way through rendered rules: what the text says, as iptables and ipset read it, compared with
 //! what the policy says. Like the kernel, it refuses what can't be loaded.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
@@ -10,230 +10,127 @@ use super::{Compiled, INPUT, LIMITS, Limits, OUTPUT, compile, compile_within, ve
 use crate::model::cidr::Cidr;
 use crate::model::policy::{Action, Direction, Policy, PortRange, Ports, Protocol, Rule, RuleList, Traffic};
 use crate::plan::rule::Table;
+use crate::plan::trace::chains::{self, Way};
+use crate::plan::trace::net::{Chain, Net, ReadSet};
+use crate::plan::trace::packet::{Packet, Tracked};
+use crate::plan::trace::reading::{ReadRule, Target, Test};
 
 const INSTANCE: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 2);
 
-/// The port of whoever opens a connection.
-const EPHEMERAL: u16 = 50_123;
-
-#[derive(Debug, Clone, Copy)]
-struct Packet {
+/// A packet of an instance, and by which interface it goes.
+#[derive(Debug, Clone)]
+struct Sent {
+    packet: Packet,
     arriving: bool,
-    loopback: bool,
-    state: &'static str,
-    reply: bool,
-    protocol: &'static str,
-    src: (Ipv4Addr, u16),
-    dst: (Ipv4Addr, u16),
-    mark: u32,
-    connmark: u32,
+    device: &'static str,
 }
 
-impl Packet {
-    fn new(direction: Direction, reply: bool, traffic: Traffic, remote: Ipv4Addr) -> Packet {
-        let (protocol, port) = match traffic {
-            Traffic::Tcp(port) => ("tcp", port),
-            Traffic::Udp(port) => ("udp", port),
-            Traffic::Icmp => ("icmp", 0),
-            Traffic::Other => ("sctp", 0),
+impl Sent {
+    fn new(direction: Direction, reply: bool, traffic: Traffic, remote: Ipv4Addr) -> Sent {
+        let packet = match direction {
+            Direction::Ingress => Packet::opening(traffic, remote, INSTANCE),
+            Direction::Egress => Packet::opening(traffic, INSTANCE, remote),
         };
-        let (client, server) = match direction {
-            Direction::Ingress => ((remote, EPHEMERAL), (INSTANCE, port)),
-            Direction::Egress => ((INSTANCE, EPHEMERAL), (remote, port)),
-        };
-        let (src, dst) = if reply { (server, client) } else { (client, server) };
-        let arriving = (direction == Direction::Ingress) != reply;
-        let state = if reply { "ESTABLISHED" } else { "NEW" };
-        Packet { arriving, loopback: false, state, reply, protocol, src, dst, mark: 0, connmark: 0 }
+        let packet = if reply { packet.answer() } else { packet };
+        Sent { packet, arriving: (direction == Direction::Ingress) != reply, device: "eth0" }
+    }
+
+    fn tracked(self, tracked: Tracked) -> Sent {
+        Sent { packet: Packet { tracked, ..self.packet }, ..self }
+    }
+
+    fn marked(self, connmark: u32) -> Sent {
+        Sent { packet: Packet { connmark, ..self.packet }, ..self }
     }
 }
 
 /// What became of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Fate {
     Accepted,
     Dropped,
-    Answered(&'static str),
+    Answered(String),
 }
 
 /// The rules and sets of one instance, loaded.
-struct Kernel {
-    chains: HashMap<(Table, String), Vec<Vec<String>>>,
-    sets: HashMap<String, LoadedSet>,
-}
-
-/// Networks, each with `6:80` (TCP) or nothing, and whether they match.
-struct LoadedSet {
-    with_ports: bool,
-    entries: BTreeMap<(Cidr, String), bool>,
-}
+struct Kernel(Net);
 
 impl Kernel {
     fn load(compiled: &Compiled) -> Kernel {
-        let sets = compiled.sets.iter().map(|set| {
+        let mut net = Net::default();
+        for set in &compiled.sets {
             assert!(set.name.len() <= 31, "{}", set.name);
             let most: usize = set.kind.rsplit(' ').next().unwrap().parse().unwrap();
             let with_ports = set.kind.starts_with("hash:net,port ");
-            let entries: BTreeMap<_, _> = set.entries.iter().map(|entry| load_entry(entry, with_ports)).collect();
-            assert!(
-                entries.len() == set.entries.len() && entries.len() <= most,
-                "{}: an entry twice, or too many",
-                set.name
-            );
-            (set.name.clone(), LoadedSet { with_ports, entries })
-        });
-        let sets: HashMap<_, _> = sets.collect();
-        assert_eq!(sets.len(), compiled.sets.len(), "two sets of one name");
-        let mut chains = HashMap::new();
+            let keys: HashSet<&str> = set.entries.iter().map(|entry| key(entry, with_ports)).collect();
+            assert!(keys.len() == set.entries.len() && keys.len() <= most, "{}: twice, or too many", set.name);
+            let mut read = ReadSet::new(&set.kind);
+            set.entries.iter().for_each(|entry| read.add(entry).unwrap());
+            assert!(net.sets.insert(set.name.clone(), read).is_none(), "two sets of one name");
+        }
         for (table, chain, rules) in &compiled.chains {
             assert!(chain.len() <= 28, "{chain}");
-            let rules = rules.iter().map(|rule| words(&rule.spec())).collect();
-            assert!(chains.insert((*table, chain.clone()), rules).is_none(), "chain {chain} twice");
+            let rules = rules.iter().map(loaded).collect();
+            let chain = (*table, chain.clone());
+            assert!(net.chains.insert(chain, Chain { drops: false, rules }).is_none(), "a chain twice");
         }
-        Kernel { chains, sets }
+        Kernel(net)
     }
 
     /// The packet through `filter` and, if it gets there, `security`; and the connection's mark then.
-    fn send(&self, mut packet: Packet) -> (Fate, u32) {
-        let chain = if packet.arriving { INPUT } else { OUTPUT };
-        let fate = self.walk(Table::Filter, chain, &mut packet).unwrap_or(Fate::Accepted);
-        if fate == Fate::Accepted && self.chains.contains_key(&(Table::Security, chain.to_owned())) {
-            assert_eq!(self.walk(Table::Security, chain, &mut packet), None);
+    fn send(&self, sent: Sent) -> (Fate, u32) {
+        let Sent { mut packet, arriving, device } = sent;
+        let (chain, way) = match arriving {
+            true => (INPUT, Way { from: Some(device), to: None }),
+            false => (OUTPUT, Way { from: None, to: Some(device) }),
+        };
+        let fate = match self.0.walk(Table::Filter, chain, way, &mut packet) {
+            chains::Fate::Accepted(_) | chains::Fate::Returned(_) => Fate::Accepted,
+            chains::Fate::Dropped(_) => Fate::Dropped,
+            chains::Fate::Rejected(_, answer) => Fate::Answered(answer),
+            other => panic!("{other:?}"),
+        };
+        if fate == Fate::Accepted {
+            let fate = self.0.walk(Table::Security, chain, way, &mut packet);
+            assert_eq!(fate, chains::Fate::Returned(None));
         }
         (fate, packet.connmark)
     }
-
-    fn walk(&self, table: Table, chain: &str, packet: &mut Packet) -> Option<Fate> {
-        let rules = self.chains.get(&(table, chain.to_owned())).unwrap_or_else(|| panic!("no chain {chain}"));
-        for rule in rules {
-            let target = rule.iter().position(|word| word == "-j").unwrap();
-            if !self.matches(&rule[..target], packet) {
-                continue;
-            }
-            let words: Vec<&str> = rule[target + 1..].iter().map(String::as_str).collect();
-            match words.as_slice() {
-                ["ACCEPT"] => return Some(Fate::Accepted),
-                ["DROP"] => return Some(Fate::Dropped),
-                ["REJECT", "--reject-with", "tcp-reset"] => {
-                    assert!(rule.windows(2).any(|pair| pair == ["-p", "tcp"]), "tcp-reset needs -p tcp");
-                    return Some(Fate::Answered("tcp-reset"));
-                }
-                ["REJECT", "--reject-with", "icmp-port-unreachable"] => return Some(Fate::Answered("icmp")),
-                ["MARK", "--set-xmark", value] => packet.mark = number(value.strip_suffix("/0xffffffff").unwrap()),
-                ["CONNMARK", "--save-mark"] => packet.connmark = packet.mark,
-                [chain] if chain.starts_with("VPCCTL-") => {
-                    if let Some(fate) = self.walk(table, chain, packet) {
-                        return Some(fate);
-                    }
-                }
-                other => panic!("unknown target {other:?}"),
-            }
-        }
-        None
-    }
-
-    fn matches(&self, words: &[String], packet: &Packet) -> bool {
-        let mut words = words.iter().map(String::as_str);
-        let mut positive = true;
-        while let Some(word) = words.next() {
-            if word == "!" {
-                positive = false;
-                continue;
-            }
-            let value = words.next().unwrap();
-            let hit = match word {
-                "-m" => true,
-                "--comment" => value.len() <= 255,
-                "-i" => value == "lo" && packet.arriving && packet.loopback,
-                "-o" => value == "lo" && !packet.arriving && packet.loopback,
-                "-p" => value == packet.protocol,
-                "-s" => value.parse::<Cidr>().unwrap().contains(packet.src.0),
-                "-d" => value.parse::<Cidr>().unwrap().contains(packet.dst.0),
-                "--sport" | "--sports" => ports(value, packet.src.1),
-                "--dport" | "--dports" => ports(value, packet.dst.1),
-                "--ctstate" => value == packet.state,
-                "--ctdir" => value == "REPLY" && packet.reply,
-                "--match-set" => self.sets[value].matches(words.next().unwrap(), packet),
-                // `--mark` belongs to the last module that was named; the rules name one of the two.
-                "--mark" => panic!("resolved below"),
-                "mark" | "connmark" => unreachable!(),
-                "--packet-mark" => number(value) == packet.mark,
-                "--connection-mark" => number(value) == packet.connmark,
-                other => panic!("unknown match {other}"),
-            };
-            if hit != positive {
-                return false;
-            }
-            positive = true;
-        }
-        true
-    }
 }
 
-/// The words of a rule, with quotes read and `--mark` told apart by its module.
-fn words(spec: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    for (index, piece) in spec.split('"').enumerate() {
-        match index % 2 {
-            0 => words.extend(piece.split_whitespace().map(str::to_owned)),
-            _ => words.push(piece.to_owned()),
+/// A rule that iptables would load.
+fn loaded(rule: &crate::plan::rule::Rule) -> ReadRule {
+    let read = ReadRule::try_from(rule).unwrap();
+    assert!(rule.spec().split('"').nth(1).unwrap_or_default().len() <= 255, "{}", read.text);
+    for (test, _) in &read.tests {
+        if let Test::SourcePorts(ports) | Test::DestinationPorts(ports) = test {
+            let slots: usize = ports.iter().map(|(first, last)| if first == last { 1 } else { 2 }).sum();
+            assert!(slots <= 15, "multiport takes 15: {}", read.text);
         }
     }
-    let mut module = String::new();
-    for index in 1..words.len() {
-        if words[index - 1] == "-m" {
-            module = words[index].clone();
-        }
-        if words[index] == "--mark" {
-            words[index] = if module == "mark" { "--packet-mark" } else { "--connection-mark" }.to_owned();
-        }
-    }
-    words
+    let resets = matches!(&read.target, Target::Reject(answer) if answer == "tcp-reset");
+    assert!(!resets || read.tests.contains(&(Test::Transport("tcp".into()), true)), "tcp-reset needs -p tcp");
+    read
+}
+
+/// The network of an entry, and its port, which no other entry may have.
+fn key(entry: &str, with_ports: bool) -> &str {
+    let key = entry.strip_suffix(" nomatch").unwrap_or(entry);
+    let (net, _) = if with_ports { key.split_once(',').unwrap() } else { (key, "") };
+    assert!(net.parse::<Cidr>().unwrap().prefix() > 0, "a set of networks can't hold /0");
+    key
 }
 
 fn number(text: &str) -> u32 {
     u32::from_str_radix(text.strip_prefix("0x").unwrap(), 16).unwrap()
 }
 
-fn ports(list: &str, port: u16) -> bool {
-    let slots: usize = list.split(',').map(|item| if item.contains(':') { 2 } else { 1 }).sum();
-    assert!(slots <= 15, "multiport takes 15: {list}");
-    list.split(',').any(|item| {
-        let (first, last) = item.split_once(':').unwrap_or((item, item));
-        (first.parse().unwrap()..=last.parse().unwrap()).contains(&port)
-    })
-}
-
-fn load_entry(entry: &str, with_ports: bool) -> ((Cidr, String), bool) {
-    let (key, positive) = entry.strip_suffix(" nomatch").map_or((entry, true), |key| (key, false));
-    let (net, port) = if with_ports { key.split_once(',').unwrap() } else { (key, "") };
-    let net: Cidr = net.parse().unwrap();
-    assert!(net.prefix() > 0, "a set of networks can't hold /0");
-    ((net, port.to_owned()), positive)
-}
-
-impl LoadedSet {
-    fn matches(&self, flags: &str, packet: &Packet) -> bool {
-        let end = |flag: &str| if flag == "src" { packet.src } else { packet.dst };
-        let (address, port) = match flags.split_once(',') {
-            Some((address, port)) => {
-                let number = if packet.protocol == "tcp" { 6 } else { 17 };
-                (end(address).0, format!("{number}:{}", end(port).1))
-            }
-            None => (end(flags).0, String::new()),
-        };
-        assert_eq!(self.with_ports, flags.contains(','));
-        let longest = (1..=32).rev().filter_map(|prefix| Cidr::containing(address, prefix));
-        longest.filter_map(|net| self.entries.get(&(net, port.clone()))).next().copied().unwrap_or(false)
-    }
-}
-
 /// What the model wants of a packet.
 fn wanted(policy: &Policy, direction: Direction, reply: bool, traffic: Traffic, remote: Ipv4Addr) -> Fate {
     match policy.verdict(direction, traffic, remote).action {
         Action::Allow => Fate::Accepted,
-        Action::Reject if !reply && matches!(traffic, Traffic::Tcp(_)) => Fate::Answered("tcp-reset"),
-        Action::Reject if !reply => Fate::Answered("icmp"),
+        Action::Reject if !reply && matches!(traffic, Traffic::Tcp(_)) => Fate::Answered("tcp-reset".into()),
+        Action::Reject if !reply => Fate::Answered("icmp-port-unreachable".into()),
         Action::Deny | Action::Reject => Fate::Dropped,
     }
 }
@@ -272,7 +169,7 @@ fn agree(policy: &Policy, limits: &Limits) -> Result<(), TestCaseError> {
                 [Direction::Ingress, Direction::Egress].into_iter().flat_map(|d| [(d, false), (d, true)])
             {
                 let wanted = wanted(policy, direction, reply, traffic, remote);
-                let got = kernel.send(Packet::new(direction, reply, traffic, remote));
+                let got = kernel.send(Sent::new(direction, reply, traffic, remote));
                 let marked = if wanted == Fate::Accepted { version } else { 0 };
                 prop_assert_eq!(got, (wanted, marked), "{} reply={} {:?} {}", direction, reply, traffic, remote);
             }
@@ -324,6 +221,7 @@ fn policies(most: usize) -> impl Strategy<Value = Policy> {
     let list =
         (prop::collection::vec(rules(), 0..most), actions()).prop_map(|(rules, default)| RuleList { default, rules });
     (list, prop::collection::vec(rules(), 0..4)).prop_map(|(ingress, egress)| Policy {
+        file: None,
         description: None,
         ingress,
         egress: RuleList::new(egress, None),
@@ -368,10 +266,10 @@ fn a_connection_that_this_version_allowed_passes_at_once_and_one_of_another_vers
     let kernel = Kernel::load(&compile(Some(&policy)));
     let version = number(&version(&policy));
     let remote = Ipv4Addr::new(192, 0, 2, 1);
-    let denied = Packet { state: "ESTABLISHED", ..Packet::new(Direction::Ingress, false, Traffic::Tcp(22), remote) };
-    assert_eq!(kernel.send(Packet { connmark: version, ..denied }).0, Fate::Accepted);
-    assert_eq!(kernel.send(Packet { connmark: version ^ 1, ..denied }), (Fate::Dropped, version ^ 1));
-    let pushed = Packet::new(Direction::Ingress, true, Traffic::Tcp(22), remote);
+    let denied = Sent::new(Direction::Ingress, false, Traffic::Tcp(22), remote).tracked(Tracked::Established);
+    assert_eq!(kernel.send(denied.clone().marked(version)).0, Fate::Accepted);
+    assert_eq!(kernel.send(denied.marked(version ^ 1)), (Fate::Dropped, version ^ 1));
+    let pushed = Sent::new(Direction::Ingress, true, Traffic::Tcp(22), remote);
     assert_eq!(kernel.send(pushed).0, Fate::Dropped);
 }
 
@@ -380,11 +278,11 @@ fn an_error_about_a_denied_connection_passes_and_vouches_for_nothing() {
     let kernel = Kernel::load(&compile(Some(&http_only())));
     let remote = Ipv4Addr::new(192, 0, 2, 1);
     for direction in [Direction::Ingress, Direction::Egress] {
-        let error = Packet { state: "RELATED", ..Packet::new(direction, false, Traffic::Icmp, remote) };
+        let error = Sent::new(direction, false, Traffic::Icmp, remote).tracked(Tracked::Related);
         assert_eq!(kernel.send(error), (Fate::Accepted, 0));
     }
     // The reset that REJECT sends belongs to the connection that it refuses.
-    let reset = Packet { state: "RELATED", ..Packet::new(Direction::Ingress, true, Traffic::Tcp(22), remote) };
+    let reset = Sent::new(Direction::Ingress, true, Traffic::Tcp(22), remote).tracked(Tracked::Related);
     assert_eq!(kernel.send(reset), (Fate::Accepted, 0));
 }
 
@@ -398,7 +296,7 @@ fn a_version_that_filter_has_not_yet_is_never_saved() {
         }
     }
     let kernel = Kernel::load(&compiled);
-    let packet = Packet::new(Direction::Ingress, false, Traffic::Tcp(80), Ipv4Addr::new(192, 0, 2, 1));
+    let packet = Sent::new(Direction::Ingress, false, Traffic::Tcp(80), Ipv4Addr::new(192, 0, 2, 1));
     assert_eq!(kernel.send(packet), (Fate::Accepted, 0));
 }
 
@@ -406,8 +304,8 @@ fn a_version_that_filter_has_not_yet_is_never_saved() {
 fn the_instance_itself_and_what_belongs_to_no_connection() {
     for compiled in [compile(None), compile(Some(&http_only()))] {
         let kernel = Kernel::load(&compiled);
-        let packet = Packet::new(Direction::Ingress, false, Traffic::Tcp(22), INSTANCE);
-        assert_eq!(kernel.send(Packet { loopback: true, ..packet }), (Fate::Accepted, 0));
-        assert_eq!(kernel.send(Packet { state: "INVALID", ..packet }), (Fate::Dropped, 0));
+        let packet = Sent::new(Direction::Ingress, false, Traffic::Tcp(22), INSTANCE);
+        assert_eq!(kernel.send(Sent { device: "lo", ..packet.clone() }), (Fate::Accepted, 0));
+        assert_eq!(kernel.send(packet.tracked(Tracked::Invalid)), (Fate::Dropped, 0));
     }
 }

@@ -1,0 +1,111 @@
+//! `vpcctl reach`.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::commands::test_connectivity::seconds;
+use crate::error::{Failure, Kind, Result};
+use crate::inquiry::{Finding, Ground, Pair, Sending};
+use crate::model::endpoint::Endpoint;
+use crate::plan::probe::{Comparison, Method};
+use crate::plan::trace::Model;
+use crate::session::Session;
+use crate::view::reach;
+
+/// The exit code where it is not reachable: an answer, as 0 is.
+const NOT_REACHABLE: u8 = 1;
+
+/// Say why a packet passes or not, step by step
+///
+/// The packet and its answer walk through the very rules, routes and translations that the kernel has from vpcctl: what decides
+/// at each place, and if it is stopped, by which rule of which policy or for want of what, and what would open it. Then a packet
+/// is sent. Where nobody listens, vpcctl does, as long as that takes. The exit code is 0 if it is reachable, 1 if not, 10 if the
+/// packet did not fare as the model says.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpcctl reach vpc1/web vpc1/db --port 5432
+  vpcctl reach vpc1/web vpc2/db/two
+  vpcctl reach vpc1/private internet
+  vpcctl reach host 10.0.1.2 --port 53 --protocol udp
+  vpcctl reach internet vpc1/web --port 80 --no-probe -o json")]
+pub struct Reach {
+    /// Who opens the connection: an instance, an address, `internet`, `host`
+    #[arg(value_name = "FROM")]
+    from: Endpoint,
+    /// Who is to answer
+    #[arg(value_name = "TO")]
+    to: Endpoint,
+    /// The port
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// What is sent [default: tcp with a port, else icmp]
+    #[arg(long, value_name = "PROTOCOL")]
+    protocol: Option<Protocol>,
+    /// Ask the model alone, and send nothing
+    #[arg(long)]
+    no_probe: bool,
+    /// How many seconds to wait for an answer
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    timeout: Duration,
+    /// The address that stands for the internet
+    #[arg(long, env = "VPCCTL_INTERNET", default_value = "1.1.1.1", value_name = "ADDRESS", hide_env_values = true)]
+    internet: Ipv4Addr,
+}
+
+/// What is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Protocol {
+    Tcp,
+    Udp,
+    Icmp,
+}
+
+impl Reach {
+    pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<u8> {
+        let pair = Pair { from: self.from.clone(), to: self.to.clone(), method: self.method()? };
+        let ground = Ground::look(session)?;
+        // A dry run sends nothing.
+        let patience = (!self.no_probe && !session.dry_run).then_some(self.timeout);
+        let sending = Sending { internet: self.internet, patience };
+        let Some(finding) = ground.find(session, &[pair], sending)?.pop() else {
+            return Ok(NOT_REACHABLE);
+        };
+        if patience.is_some() && !finding.pair.can_send() {
+            session.ui.note(&format!("nobody sends for `{}`: the model alone is asked", finding.pair.from));
+        }
+        let model = Model::new(&ground.state, &ground.host)?;
+        session.ui.value(&reach::reach(&model, &finding, self.internet), reach::reach_text)?;
+        if finding.wire.as_ref().is_some_and(|wire| wire.comparison == Comparison::Disagree) {
+            return Err(disagreement(session, &ground, &finding).into());
+        }
+        Ok(if finding.answer.verdict.is_reached() { 0 } else { NOT_REACHABLE })
+    }
+
+    fn method(&self) -> Result<Method> {
+        match (self.protocol, self.port) {
+            (Some(Protocol::Udp), Some(port)) => Ok(Method::Udp(port)),
+            (None | Some(Protocol::Tcp), Some(port)) => Ok(Method::Tcp(port)),
+            (None | Some(Protocol::Icmp), None) => Ok(Method::Ping),
+            (Some(Protocol::Icmp), Some(_)) => {
+                Err(Failure::usage("ICMP has no ports").hint("leave out --port or --protocol"))
+            }
+            (Some(Protocol::Tcp | Protocol::Udp), None) => {
+                Err(Failure::usage("TCP and UDP need a port").hint("add --port PORT"))
+            }
+        }
+    }
+}
+
+/// The packet didn't fare as the model says.
+fn disagreement(session: &Session<'_>, ground: &Ground, finding: &Finding) -> Failure {
+    let Pair { from, to, method } = &finding.pair;
+    let how = method.describe();
+    let message = if finding.answer.verdict.is_reached() {
+        format!("`{from}` should reach `{to}` by {how}, and the packet or its answer was lost")
+    } else {
+        format!("`{from}` should not reach `{to}` by {how}, and the packet was answered")
+    };
+    Failure::new(Kind::Disagree, message).hint(ground.suspicion(session, finding))
+}

@@ -1,0 +1,222 @@
+//! Whether one end reaches another, by the model and by a packet: what `reach` and `test` share.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::error::{Failure, Kind, Result};
+use crate::host::ears::{self, Spot};
+use crate::host::{facts, namespace, privilege, probe, run};
+use crate::model::edit::DEFAULT_POOL;
+use crate::model::endpoint::Endpoint;
+use crate::model::facts::{FirewallFacts, HostFacts};
+use crate::model::kernel_names as names;
+use crate::model::owner::Owner;
+use crate::model::state::State;
+use crate::plan::line::Place;
+use crate::plan::probe::{Asked, Comparison, Ear, Method, Probe, Verdict, compare};
+use crate::plan::subject::Subject;
+use crate::plan::trace::fix::{Opening, opening};
+use crate::plan::trace::net::Net;
+use crate::plan::trace::{self, Answer, Model, Question, cause};
+use crate::session::Session;
+
+/// The state and the host, as they are now.
+pub struct Ground {
+    /// The state.
+    pub state: State,
+    /// What the host has of its own.
+    pub host: Net,
+    facts: HostFacts,
+}
+
+/// What is asked about one pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// Who opens the connection.
+    pub from: Endpoint,
+    /// Who is to answer.
+    pub to: Endpoint,
+    /// What is sent.
+    pub method: Method,
+}
+
+/// What came of one pair.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// The pair, with the sender as who it is.
+    pub pair: Pair,
+    /// What the model says.
+    pub answer: Answer,
+    /// Who is meant by the destination.
+    pub target: Endpoint,
+    /// Why it isn't open, and what opens it.
+    pub opening: Option<Opening>,
+    /// How the packet fared, where one was sent.
+    pub wire: Option<Wire>,
+}
+
+/// How a packet fared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wire {
+    /// Who listened where it went.
+    pub ear: Ear,
+    /// What came of it.
+    pub verdict: Verdict,
+    /// Beside the model.
+    pub comparison: Comparison,
+}
+
+/// How packets are sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Sending {
+    /// The address that stands for the internet.
+    pub internet: Ipv4Addr,
+    /// How long an answer may take; nothing where none is sent.
+    pub patience: Option<Duration>,
+}
+
+impl Ground {
+    /// Looks at the state and at the host.
+    pub fn look(session: &Session<'_>) -> Result<Self> {
+        let state = session.read()?;
+        let seen = facts::see().map_err(|error| {
+            Failure::new(Kind::Host, format!("cannot look at the host's network: {}", error.reason))
+        })?;
+        let uplinks: BTreeSet<String> = state.vpcs.keys().map(|vpc| names::uplink_on_host(vpc).to_string()).collect();
+        let host = Net::of_host(&seen, &|device| uplinks.contains(device));
+        let facts = facts::from_seen(&seen, &state, FirewallFacts::default());
+        Ok(Ground { state, host, facts })
+    }
+
+    /// What the model says of these pairs, and where asked for, how packets fare.
+    pub fn find(&self, session: &Session<'_>, pairs: &[Pair], sending: Sending) -> Result<Vec<Finding>> {
+        let model = Model::new(&self.state, &self.host)?;
+        let findings: Result<Vec<Finding>> = pairs.iter().map(|pair| self.in_model(&model, pair, sending)).collect();
+        let mut findings = findings?;
+        if let Some(patience) = sending.patience {
+            self.send(session, &mut findings, sending.internet, patience)?;
+        }
+        Ok(findings)
+    }
+
+    fn in_model(&self, model: &Model<'_>, pair: &Pair, sending: Sending) -> Result<Finding> {
+        pair.from.check(&self.state)?;
+        pair.to.check(&self.state)?;
+        let from = model.sender(&pair.from)?;
+        let (to, traffic) = (pair.to.clone(), pair.method.traffic());
+        let question = Question { from: from.clone(), to, traffic, internet: sending.internet };
+        let answer = model.ask(&question);
+        let target = cause::intended(model, &question, &answer);
+        let is_open = answer.verdict.is_reached();
+        let opening = (!is_open).then(|| opening(model, &self.host, &self.facts, &question, &answer));
+        Ok(Finding { pair: Pair { from, ..pair.clone() }, answer, target, opening, wire: None })
+    }
+
+    /// Sends a packet for each pair that somebody can send for vpcctl.
+    fn send(
+        &self,
+        session: &Session<'_>,
+        findings: &mut [Finding],
+        internet: Ipv4Addr,
+        patience: Duration,
+    ) -> Result<()> {
+        privilege::check()?;
+        let mut sent: Vec<&mut Finding> = findings.iter_mut().filter(|finding| finding.pair.can_send()).collect();
+        if sent.iter().any(|finding| finding.pair.method == Method::Ping) {
+            run::find("ping")?;
+        }
+        let probes: Vec<Probe> = sent.iter().map(|finding| self.probe(finding, internet, patience)).collect();
+        let spots: Vec<Option<Spot>> = sent.iter().zip(&probes).map(|(finding, probe)| spot(finding, probe)).collect();
+        probes.iter().filter_map(Probe::command_line).for_each(|line| session.ui.command(&line));
+        let wanted: Vec<Spot> = spots.iter().flatten().cloned().collect();
+        let (ears, verdicts) =
+            ears::listening(&wanted, |ears| (ears.clone(), probe::send_all(&probes, session.interrupted)));
+        if session.interrupted.load(Ordering::Relaxed) {
+            return Err(Failure::new(Kind::Interrupted, "interrupted"));
+        }
+        for (((finding, probe), spot), verdict) in sent.iter_mut().zip(&probes).zip(spots).zip(verdicts) {
+            if let Verdict::NotTried(why) = &verdict {
+                return Err(not_tried(probe, why));
+            }
+            let ear = spot.and_then(|spot| ears.get(&spot).copied()).unwrap_or(Ear::Unknown);
+            let is_open = finding.answer.verdict.is_reached();
+            let comparison = compare(is_open, finding.pair.method, ear, &verdict);
+            finding.wire = Some(Wire { ear, verdict, comparison });
+        }
+        Ok(())
+    }
+
+    fn probe(&self, finding: &Finding, internet: Ipv4Addr, patience: Duration) -> Probe {
+        let Pair { from, to, method } = &finding.pair;
+        let asked = Asked { method: *method, internet, patience, patience_inside: patience };
+        Probe::new(&self.state, (from, to), &asked)
+    }
+
+    /// What on this host may have interfered with a packet.
+    pub fn suspicion(&self, session: &Session<'_>, finding: &Finding) -> String {
+        let ends = [&finding.pair.from, &finding.target];
+        let vpcs: BTreeSet<_> = ends.into_iter().filter_map(Endpoint::vpc).cloned().collect();
+        let owners = vpcs.iter().cloned().map(Owner::Vpc).chain([Owner::Host]).collect();
+        let drift = session.compare(&Subject::Of(owners)).map(|found| found.differences.len()).unwrap_or_default();
+        if drift > 0 {
+            let objects = if drift == 1 { "1 object is" } else { &format!("{drift} objects are") };
+            return format!("{objects} not as the state says: `vpcctl check` names what, `vpcctl repair` mends it");
+        }
+        if let trace::Verdict::Left(device) = &finding.answer.verdict {
+            let barrier = device.parse().ok().zip(self.pool().parse().ok()).and_then(
+                |(wan, pool): (_, crate::model::cidr::Cidr)| facts::forward_rules().barrier(&wan, pool.network()),
+            );
+            if let Some(barrier) = barrier {
+                return format!("{barrier}: {}", barrier.remedy());
+            }
+            return format!(
+                "the kernel has all that the state says: try the same from the host itself; what is beyond {device} may not \
+                 answer"
+            );
+        }
+        match &finding.target {
+            Endpoint::Instance(..) => format!(
+                "the kernel has all that the state says: look for rules of others, in the instances too: \
+                 `vpcctl exec {} -- iptables -S`",
+                finding.target
+            ),
+            _ => "the kernel has all that the state says: look for other software's rules on the host: `nft list ruleset`"
+                .into(),
+        }
+    }
+
+    fn pool(&self) -> String {
+        let pool = self.state.vpcs.values().find_map(|vpc| vpc.uplink).map(|uplink| uplink.pool.to_string());
+        pool.unwrap_or_else(|| DEFAULT_POOL.to_owned())
+    }
+}
+
+impl Pair {
+    /// Can vpcctl send for the sender?
+    pub fn can_send(&self) -> bool {
+        matches!(self.from, Endpoint::Instance(..) | Endpoint::Host)
+    }
+}
+
+/// Where somebody has to listen for the probe: in an instance.
+fn spot(finding: &Finding, probe: &Probe) -> Option<Spot> {
+    let Endpoint::Instance(vpc, subnet, instance) = &finding.target else {
+        return None;
+    };
+    let place = Place::Netns(names::instance(vpc, subnet, instance.as_ref()));
+    Some(Spot { place, address: *probe.address.as_ref().ok()?, method: probe.method })
+}
+
+/// A probe that could not be sent.
+pub fn not_tried(probe: &Probe, why: &str) -> Failure {
+    let what = format!("cannot test whether {} reaches {}", probe.from, probe.to);
+    match probe.place.netns() {
+        Some(netns) if !namespace::is_alive(netns) => {
+            Failure::new(Kind::Drift, format!("{what}: the namespace `{netns}` is gone"))
+                .hint("repeat the command that made it, and it is mended")
+        }
+        _ => Failure::new(Kind::Host, format!("{what}: {why}")),
+    }
+}
