@@ -2,6 +2,8 @@
 
 pub mod apps;
 pub mod drift;
+pub mod explain;
+pub mod graph;
 pub mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -172,6 +172,8 @@ fn printed(state: &State) {
     accepted(&schema, &serde_json::to_value(presence).unwrap());
     accepted(&schema, &serde_json::to_value(view::list(state)).unwrap());
     accepted(&schema, &inspection);
+    let network = view::graph::Network::new(state, &Default::default());
+    accepted(&schema, &serde_json::to_value(view::graph::nodes::graph(&network)).unwrap());
     inspection["vpcs"][0]["mtu"] = json!("1500");
     assert!(!schema.is_valid(&inspection));
 }

@@ -37,7 +37,16 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Describe it in a file", &["plan -f net.yaml", "apply -f net.yaml", "destroy -f net.yaml", "export"]),
-    ("See it", &["list", "inspect vpc1", "test-connectivity vpc1/web vpc1/db"]),
+    (
+        "See it",
+        &[
+            "list",
+            "inspect vpc1",
+            "graph -o svg",
+            "explain create-vpc vpc1 10.0.0.0/16",
+            "test-connectivity vpc1/web vpc1/db",
+        ],
+    ),
     ("Look after it", &["doctor", "check", "repair", "restore"]),
     ("Take it down", &["delete-instance vpc1/web/two", "delete-subnet vpc1/web", "delete-vpc vpc1", "cleanup-all"]),
 ];

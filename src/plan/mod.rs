@@ -5,6 +5,7 @@ pub mod barrier;
 pub mod batch;
 pub mod claims;
 pub mod drift;
+pub mod explain;
 pub mod firewall;
 pub mod holds;
 pub mod launch;

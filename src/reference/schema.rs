@@ -46,6 +46,8 @@ fn output() -> Schema {
         ("list", generator.subschema_for::<view::List>()),
         ("list-apps", generator.subschema_for::<view::apps::AppList>()),
         ("inspect", generator.subschema_for::<view::Inspection>()),
+        ("graph", generator.subschema_for::<view::graph::nodes::Graph>()),
+        ("explain", generator.subschema_for::<view::explain::Explanation>()),
         ("test-connectivity", generator.subschema_for::<reachability::Answer>()),
         ("test-connectivity --all", generator.subschema_for::<reachability::Matrix>()),
         ("plan", generator.subschema_for::<view::topology::Plan>()),

@@ -27,9 +27,11 @@ pub enum Back {
 }
 
 /// Commands that change neither the kernel nor the state.
-pub const READERS: [&str; 26] = [
+pub const READERS: [&str; 28] = [
     "list",
     "inspect",
+    "graph",
+    "explain",
     "exec",
     "shell",
     "list-apps",
