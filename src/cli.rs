@@ -188,6 +188,7 @@ pub enum Command {
     Inspect(commands::inspect::Inspect),
     Graph(commands::graph::Graph),
     Explain(commands::explain::Explain),
+    Watch(commands::watch::Watch),
     Exec(commands::exec::Exec),
     Shell(commands::shell::Shell),
     DeployApp(commands::deploy_app::DeployApp),

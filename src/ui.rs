@@ -2,6 +2,7 @@
 
 pub mod progress;
 pub mod style;
+pub mod terminal;
 
 use std::io::{self, Write};
 use std::path::Path;

@@ -5,6 +5,7 @@ pub mod drift;
 pub mod explain;
 pub mod graph;
 pub mod topology;
+pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;

@@ -44,6 +44,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "inspect vpc1",
             "graph -o svg",
             "explain create-vpc vpc1 10.0.0.0/16",
+            "watch vpc1/web",
             "test-connectivity vpc1/web vpc1/db",
         ],
     ),

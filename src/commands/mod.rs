@@ -39,6 +39,7 @@ pub mod stop_app;
 pub mod test_connectivity;
 pub mod topology;
 pub mod unpeer;
+pub mod watch;
 
 use crate::cli::Command;
 use crate::session::Session;
@@ -77,6 +78,7 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<u8> {
         Command::Inspect(args) => args.run(session)?,
         Command::Graph(args) => args.run(session)?,
         Command::Explain(args) => args.run(session)?,
+        Command::Watch(args) => args.run(session)?,
         Command::Exec(args) => return args.run(session),
         Command::Generate(args) => args.run(session)?,
         Command::Shell(args) => return args.run(session),

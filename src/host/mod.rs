@@ -2,6 +2,7 @@
 
 pub mod apply;
 mod apps;
+mod conntrack;
 pub mod examine;
 pub mod facts;
 mod files;
@@ -17,6 +18,7 @@ pub mod processes;
 mod rules;
 pub mod run;
 pub mod settings;
+pub mod watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -48,6 +48,7 @@ fn output() -> Schema {
         ("inspect", generator.subschema_for::<view::Inspection>()),
         ("graph", generator.subschema_for::<view::graph::nodes::Graph>()),
         ("explain", generator.subschema_for::<view::explain::Explanation>()),
+        ("watch, a line each", generator.subschema_for::<view::watch::Event>()),
         ("test-connectivity", generator.subschema_for::<reachability::Answer>()),
         ("test-connectivity --all", generator.subschema_for::<reachability::Matrix>()),
         ("plan", generator.subschema_for::<view::topology::Plan>()),

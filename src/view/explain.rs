@@ -77,7 +77,7 @@ pub fn text(explanation: &Explanation) -> String {
         text += &format!("\n{heading}{}. {}{heading:#}\n", index + 1, object.object);
         text += &format!("   {}\n   in a cloud: {}\n", object.purpose, object.concept);
         if object.commands.is_empty() {
-            text += &format!("   {dim}goes by itself, with what it is in{dim:#}\n");
+            text += &format!("   {dim}{} by itself{dim:#}\n", if object.action == "make" { "comes" } else { "goes" });
         }
         text.extend(object.commands.iter().map(|line| format!("   {dim}$ {line}{dim:#}\n")));
     }

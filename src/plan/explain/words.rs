@@ -165,7 +165,7 @@ fn chain_words(op: &Op, place: &Place, table: Table, chain: &str) -> Words {
     }
     if !is_in_router(op) {
         return (
-            "the policy: the first rule that matches decides, and replies to what is allowed pass",
+            "the policy, where there is one: the first rule that matches decides, and replies to what is allowed pass",
             "a security group",
         );
     }
