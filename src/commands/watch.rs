@@ -52,7 +52,7 @@ pub struct Watch {
 
 impl Watch {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<()> {
-        privilege::check()?;
+        privilege::check_for("watching")?;
         let state = session.read()?;
         self.targets.iter().try_for_each(|target| state.check_target(target))?;
         let mut watching = Watching { args: self, session, ears: Ears::default(), known: Known::default(), told: 0 };
@@ -104,7 +104,8 @@ impl Watching<'_> {
         self.look()?;
         self.count()?;
         let (vpcs, instances) = (self.known.vpcs.len(), self.instances().count());
-        self.session.ui.note(&format!("watching {instances} instances of {vpcs} VPCs"));
+        let of = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        self.session.ui.note(&format!("watching {} of {}", of(instances, "instance"), of(vpcs, "VPC")));
         let ends = self.args.limit.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
         let mut due = Instant::now() + PACE;
         while !self.is_over(ends) {
@@ -142,10 +143,14 @@ impl Watching<'_> {
             {
                 return Ok(());
             }
-            for event in self.heard() {
-                self.told += 1;
-                screen.tell(&event);
+            let events = self.heard();
+            if events.iter().any(Event::is_lost) {
+                // What is open is not known any more: the next look finds it.
+                self.ears.let_go();
+                screen.forget_open();
             }
+            self.told += events.len() as u64;
+            events.iter().for_each(|event| screen.tell(event));
         }
         Ok(())
     }
@@ -283,5 +288,6 @@ fn now() -> u64 {
 }
 
 fn size() -> (usize, usize) {
-    terminal_size::terminal_size().map_or((80, 24), |(width, height)| (width.0.into(), height.0.into()))
+    let known = terminal_size::terminal_size().filter(|(width, height)| width.0 > 0 && height.0 > 0);
+    known.map_or((80, 24), |(width, height)| (width.0.into(), height.0.into()))
 }

@@ -1,5 +1,6 @@
 //! Listening to a namespace's connection tracking, in-process. Nothing here changes anything: the kernel tells who asks.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -17,6 +18,9 @@ use crate::plan::line::Place;
 
 /// The groups of messages about connections that come and go (`NFNLGRP_CONNTRACK_NEW` and `_DESTROY`), as bits.
 const GROUPS: u32 = 1 | 1 << 2;
+
+/// What tells the kernel to tell.
+const EVENTS: &str = "/proc/sys/net/netfilter/nf_conntrack_events";
 
 /// As much may wait to be read, in bytes: what a thousand connections tell at once.
 const WAITING: usize = 1 << 20;
@@ -46,6 +50,11 @@ impl Listener {
         let inode = namespace::inode(netns);
         let place = Place::Netns(netns.clone());
         let (socket, connections) = namespace::within(&place, || -> io::Result<_> {
+            if fs::read_to_string(EVENTS).is_ok_and(|value| value.trim() == "0") {
+                return Err(io::Error::other(format!(
+                    "{EVENTS} is 0 there, so that the kernel tells of no connection"
+                )));
+            }
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(NETFILTER))?;
             bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;

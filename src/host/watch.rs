@@ -53,6 +53,11 @@ impl Watch {
         Ok(found)
     }
 
+    /// Listens no more, until the next [`Watch::sync`].
+    pub fn let_go(&mut self) {
+        self.listeners.clear();
+    }
+
     /// What can be waited for.
     pub fn ears(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.listeners.values().map(AsFd::as_fd)

@@ -16,8 +16,9 @@ use crate::view::VERSION;
 /// How many of the latest events a screen remembers.
 const LATEST: usize = 64;
 
-/// How many rules that stopped packets a screen names.
+/// How many rules that stopped packets a screen names, and how many it remembers.
 const RULES: usize = 8;
+const RULES_KEPT: usize = 256;
 
 /// Something that happened.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -116,6 +117,11 @@ impl Event {
         Event::new(time, What::Drop { of, chain: chain.to_owned(), rule, packets })
     }
 
+    /// Does it say that not all was heard?
+    pub fn is_lost(&self) -> bool {
+        matches!(self.what, What::Lost { .. })
+    }
+
     /// Not all was heard.
     pub fn lost(time: u64, vpc: VpcName) -> Self {
         Event::new(time, What::Lost { vpc })
@@ -178,8 +184,7 @@ impl Screen {
     /// The instances there are: what is known of the others is forgotten.
     pub fn keep(&mut self, instances: impl Iterator<Item = (Owner, Ipv4Addr)>) {
         let mut known = std::mem::take(&mut self.instances);
-        let tally = |owner: &Owner| known.remove(owner).map(|(_, tally)| tally).unwrap_or_default();
-        let mut tally = tally;
+        let mut tally = |owner: &Owner| known.remove(owner).map(|(_, tally)| tally).unwrap_or_default();
         self.instances = instances.map(|(owner, address)| (owner.clone(), (address, tally(&owner)))).collect();
     }
 
@@ -224,6 +229,11 @@ impl Screen {
             }
             What::Drop { of, rule, packets, .. } => {
                 *self.rules.entry((of.clone(), rule.clone())).or_default() += packets;
+                // Where networks come and go, their rules would only ever become more.
+                let least = self.rules.iter().min_by_key(|(_, packets)| **packets).map(|(rule, _)| rule.clone());
+                if let Some(least) = least.filter(|_| self.rules.len() > RULES_KEPT) {
+                    self.rules.remove(&least);
+                }
             }
             What::Lost { .. } => {}
         }
