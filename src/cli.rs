@@ -18,7 +18,7 @@ use clap::{ArgMatches, Args, ColorChoice, CommandFactory, FromArgMatches, Parser
 use crate::commands;
 use crate::host::patience;
 use crate::store;
-use crate::ui::{Format, style};
+use crate::ui::{Output, style};
 
 /// Virtual private clouds on one Linux host, from network namespaces, bridges, routes and iptables.
 #[derive(Debug, Parser)]
@@ -30,6 +30,9 @@ pub struct Cli {
     /// The command.
     #[command(subcommand)]
     pub command: Command,
+    /// Whether it is to be explained: `explain` stood before it.
+    #[arg(skip)]
+    pub explains: bool,
 }
 
 /// The whole command line with every accepted spelling, its help and its colours.
@@ -46,12 +49,48 @@ pub fn command(color: ColorChoice) -> clap::Command {
 /// Reads a command line, in whatever spelling: the program's name, then what follows it.
 pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     let mut command = command(early::color(&words));
-    let words = spellings::canonical(words, &spellings::Options::of(&command));
+    let options = spellings::Options::of(&command);
+    let words = spellings::canonical(words, &options);
+    let explained = explained(&words, &options, &command);
+    let explains = explained.is_some();
+    let words = explained.unwrap_or(words);
     let matches =
         command.try_get_matches_from_mut(words).map_err(|error| spellings::with_meant(error, &Cli::command()))?;
     let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
     cli.globals.settle_talk(&matches, &mut command)?;
+    cli.settle_picture(&mut command)?;
+    if explains && !commands::has_plan(&cli.command) {
+        let name = matches.subcommand_name().unwrap_or_default();
+        let message = format!("`{name}` changes nothing: there is nothing to explain");
+        return Err(command.error(ErrorKind::InvalidValue, message));
+    }
+    cli.explains = explains;
     Ok(cli)
+}
+
+/// The command line that stands after `explain`, in its own words: what is explained is the command itself. Nothing where no
+/// command follows, but perhaps a VPC's name.
+fn explained(words: &[OsString], options: &spellings::Options, command: &clap::Command) -> Option<Vec<OsString>> {
+    let at = options.next_word(words, 1).filter(|at| words[*at] == "explain")?;
+    let rest = words[..at].iter().chain(&words[at + 1..]).cloned().collect();
+    let rest = spellings::canonical(rest, options);
+    let name = options.next_word(&rest, 1).and_then(|at| rest[at].to_str())?;
+    (name != "explain" && command.find_subcommand(name).is_some()).then_some(rest)
+}
+
+impl Cli {
+    /// Only `graph` draws: no other command takes a picture's name for a format.
+    fn settle_picture(&mut self, command: &mut clap::Command) -> Result<(), clap::Error> {
+        let Some(picture) = self.globals.output.picture() else {
+            return Ok(());
+        };
+        let Command::Graph(graph) = &mut self.command else {
+            let message = "only `graph` draws pictures: -o takes table, json or yaml";
+            return Err(command.error(ErrorKind::InvalidValue, message));
+        };
+        graph.picture = Some(picture);
+        Ok(())
+    }
 }
 
 /// Options of every command.
@@ -82,7 +121,7 @@ pub struct Globals {
         hide_env_values = true,
         hide_possible_values = true
     )]
-    pub output: Format,
+    pub output: Output,
     /// How many seconds to wait for another vpcctl
     #[arg(long, global = true, env = "VPCCTL_LOCK_TIMEOUT", default_value = "60", value_parser = seconds, value_name = "SECONDS", hide_env_values = true)]
     pub lock_timeout: Duration,
@@ -147,6 +186,9 @@ pub enum Command {
     RemovePolicy(commands::remove_policy::RemovePolicy),
     List(commands::list::List),
     Inspect(commands::inspect::Inspect),
+    Graph(commands::graph::Graph),
+    Explain(commands::explain::Explain),
+    Watch(commands::watch::Watch),
     Exec(commands::exec::Exec),
     Shell(commands::shell::Shell),
     DeployApp(commands::deploy_app::DeployApp),

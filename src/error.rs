@@ -181,6 +181,11 @@ impl Failure {
         Failure { kind: Kind::Host, hint: Some(hint), ..self }
     }
 
+    /// An error of any kind, as what the operator and scripts see of it.
+    pub fn from_any(error: anyhow::Error) -> Self {
+        error.downcast().unwrap_or_else(|error| Failure::new(Kind::Failed, format!("{error:#}")))
+    }
+
     /// Adds what the operator can do about it.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

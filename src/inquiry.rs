@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::error::{Failure, Kind, Result};
 use crate::host::ears::{self, Spot};
-use crate::host::{facts, namespace, privilege, probe, run};
+use crate::host::{facts, look, namespace, privilege, probe, run};
 use crate::model::edit::DEFAULT_POOL;
 use crate::model::endpoint::Endpoint;
 use crate::model::facts::{FirewallFacts, HostFacts};
@@ -81,7 +81,7 @@ impl Ground {
     /// Looks at the state and at the host.
     pub fn look(session: &Session<'_>) -> Result<Self> {
         let state = session.read()?;
-        let seen = facts::see().map_err(|error| {
+        let seen = look::network().map_err(|error| {
             Failure::new(Kind::Host, format!("cannot look at the host's network: {}", error.reason))
         })?;
         let uplinks: BTreeSet<String> = state.vpcs.keys().map(|vpc| names::uplink_on_host(vpc).to_string()).collect();

@@ -62,12 +62,12 @@ pub fn main() -> ExitCode {
     }
     let words: Vec<OsString> = std::env::args_os().collect();
     style::choose(early::color(&words));
-    let Cli { globals, command } = match cli::parse(words.clone()) {
+    let Cli { globals, command, explains } = match cli::parse(words.clone()) {
         Ok(cli) => cli,
         Err(error) => return refusal::report(&error, &words),
     };
     style::choose(globals.color);
-    let ui = Ui { format: globals.output, verbose: globals.verbose, quiet: globals.quiet };
+    let ui = Ui { format: globals.output.format(), verbose: globals.verbose, quiet: globals.quiet };
     log::init();
     patience::allow(globals.tool_timeout);
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -77,7 +77,8 @@ pub fn main() -> ExitCode {
     let session = Session {
         store: Store::new(globals.state_dir),
         ui: &ui,
-        dry_run: globals.dry_run,
+        dry_run: globals.dry_run || explains,
+        explains,
         lock_timeout: globals.lock_timeout,
         command: typed(),
         interrupted: &interrupted,

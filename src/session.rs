@@ -43,6 +43,8 @@ pub struct Session<'a> {
     pub ui: &'a Ui,
     /// Print the plan as a script, change nothing.
     pub dry_run: bool,
+    /// Print the plan object by object, each explained, in place of the script of a dry run.
+    pub explains: bool,
     /// How long to wait for another vpcctl.
     pub lock_timeout: Duration,
     /// The command as it was typed, for the log and the intent.
@@ -164,7 +166,12 @@ impl Session<'_> {
         }
         let mut new = old.clone();
         edit(&mut new)?;
-        let plan = if old == new {
+        let plan = if self.explains {
+            // What is explained is what the command is about, whatever the kernel has of it.
+            let is_there = old == new;
+            let make = if is_there { subject.ops(&new) } else { Vec::new() };
+            if is_there { Plan { make, ..Plan::default() } } else { plan::between(&old, &new) }
+        } else if old == new {
             let ops = subject.ops(&new);
             reconcile::plan(&ops, &[], &self.observe(&ops)?, Unmarked::Theirs)
         } else {
@@ -175,6 +182,9 @@ impl Session<'_> {
     }
 
     fn script(&self, plan: &Plan) -> Result<()> {
+        if self.explains {
+            return self.ui.explain(plan);
+        }
         let dir = (self.store.dir() != Path::new(store::DEFAULT_DIR)).then(|| self.store.dir());
         self.ui.data(&script::script(plan, dir))
     }

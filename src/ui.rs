@@ -2,6 +2,7 @@
 
 pub mod progress;
 pub mod style;
+pub mod terminal;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -14,10 +15,10 @@ use serde::Serialize;
 use crate::error::{Failure, Kind};
 use crate::log;
 use crate::plan::batch::Step;
-use crate::plan::script;
+use crate::plan::{Plan, explain, script};
 use crate::ui::progress::Progress;
 use crate::ui::style::Tone;
-use crate::view::VERSION;
+use crate::view::{self, VERSION};
 
 /// How data is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -29,6 +30,55 @@ pub enum Format {
     Json,
     /// For programs and people.
     Yaml,
+}
+
+/// How a network is drawn: what `-o` takes besides the formats of data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Picture {
+    /// With characters.
+    Text,
+    /// For a browser.
+    Svg,
+    /// For Markdown.
+    Mermaid,
+    /// For Graphviz.
+    Dot,
+}
+
+/// What `-o` takes. Pictures are `graph`'s alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[allow(missing_docs, reason = "each is a format or a picture of its own")]
+pub enum Output {
+    #[default]
+    Table,
+    Json,
+    Yaml,
+    Text,
+    Svg,
+    Mermaid,
+    Dot,
+}
+
+impl Output {
+    /// How data is printed, and errors.
+    pub fn format(self) -> Format {
+        match self {
+            Output::Json => Format::Json,
+            Output::Yaml => Format::Yaml,
+            Output::Table | Output::Text | Output::Svg | Output::Mermaid | Output::Dot => Format::Table,
+        }
+    }
+
+    /// The picture that is asked for, if it is one.
+    pub fn picture(self) -> Option<Picture> {
+        match self {
+            Output::Table | Output::Json | Output::Yaml => None,
+            Output::Text => Some(Picture::Text),
+            Output::Svg => Some(Picture::Svg),
+            Output::Mermaid => Some(Picture::Mermaid),
+            Output::Dot => Some(Picture::Dot),
+        }
+    }
 }
 
 /// The caller's terminal, or whatever stands in its place.
@@ -87,6 +137,12 @@ impl Ui {
             Format::Yaml => serde_saphyr::to_string(value).context("cannot print YAML")?,
         };
         Ok(self.data(&text)?)
+    }
+
+    /// Prints a plan object by object, each explained.
+    pub fn explain(&self, plan: &Plan) -> Result<(), Failure> {
+        let explanation = view::explain::explanation(explain::explain(plan));
+        self.value(&explanation, view::explain::text).map_err(Failure::from_any)
     }
 
     /// Says what came of a change; for programs that is data.

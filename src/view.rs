@@ -2,9 +2,12 @@
 
 pub mod apps;
 pub mod drift;
+pub mod explain;
+pub mod graph;
 pub mod reach;
 pub mod test;
 pub mod topology;
+pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;

@@ -11,8 +11,10 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 
 use vpcctl::cli::Cli;
+use vpcctl::model::owner::Owner;
 use vpcctl::model::policy_file::{self, parse};
 use vpcctl::model::state::State;
+use vpcctl::plan::Plan;
 use vpcctl::reference::{File, Kind};
 use vpcctl::{store, view};
 
@@ -172,6 +174,12 @@ fn printed(state: &State) {
     accepted(&schema, &serde_json::to_value(presence).unwrap());
     accepted(&schema, &serde_json::to_value(view::list(state)).unwrap());
     accepted(&schema, &inspection);
+    let network = view::graph::Network::new(state, &Default::default());
+    accepted(&schema, &serde_json::to_value(view::graph::nodes::graph(&network)).unwrap());
+    let explained = vpcctl::plan::explain::explain(&Plan { make: ops.clone(), ..Plan::default() });
+    accepted(&schema, &serde_json::to_value(view::explain::explanation(explained)).unwrap());
+    let drop = view::watch::Event::drop(0, &Owner::Host, "VPCCTL-INPUT", "a rule".into(), 1);
+    accepted(&schema, &serde_json::to_value(drop).unwrap());
     inspection["vpcs"][0]["mtu"] = json!("1500");
     assert!(!schema.is_valid(&inspection));
 }

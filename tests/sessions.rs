@@ -40,6 +40,11 @@ fn a_dry_run() {
     replay("dry-run");
 }
 
+#[test]
+fn commands_explained() {
+    replay("explain");
+}
+
 /// Runs the commands of a golden file in a new sandbox, and compares.
 fn replay(name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.txt"));

@@ -40,7 +40,18 @@ const GROUPS: &[(&str, &[&str])] = &[
         "Describe it in a file",
         &["plan -f net.yaml", "apply -f net.yaml", "test -f net.yaml", "destroy -f net.yaml", "export"],
     ),
-    ("See it", &["list", "inspect vpc1", "reach vpc1/web vpc1/db --port 80", "test-connectivity vpc1/web vpc1/db"]),
+    (
+        "See it",
+        &[
+            "list",
+            "inspect vpc1",
+            "graph -o svg",
+            "explain create-vpc vpc1 10.0.0.0/16",
+            "reach vpc1/web vpc1/db --port 80",
+            "test-connectivity vpc1/web vpc1/db",
+            "watch vpc1/web",
+        ],
+    ),
     ("Look after it", &["doctor", "check", "repair", "restore"]),
     ("Take it down", &["delete-instance vpc1/web/two", "delete-subnet vpc1/web", "delete-vpc vpc1", "cleanup-all"]),
 ];

@@ -110,7 +110,7 @@ impl Options {
     }
 
     /// The first word from `start` on that is no option.
-    fn next_word(&self, words: &[OsString], start: usize) -> Option<usize> {
+    pub fn next_word(&self, words: &[OsString], start: usize) -> Option<usize> {
         let mut at = start;
         while let Some(length) = self.length(words.get(at)?.to_str().unwrap_or_default()) {
             at += length;

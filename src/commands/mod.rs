@@ -19,8 +19,10 @@ pub mod disable_nat;
 pub mod doctor;
 pub mod enable_nat;
 pub mod exec;
+pub mod explain;
 pub mod export;
 pub mod generate;
+pub mod graph;
 pub mod inspect;
 pub mod list;
 pub mod list_apps;
@@ -39,9 +41,24 @@ pub mod test;
 pub mod test_connectivity;
 pub mod topology;
 pub mod unpeer;
+pub mod watch;
 
 use crate::cli::Command;
 use crate::session::Session;
+
+/// Can the command change the network? Then there is a plan to be shown, or explained.
+pub fn has_plan(command: &Command) -> bool {
+    use Command::{
+        AddInstance, AddSubnet, AllowCidr, Apply, ApplyPolicy, CleanupAll, CreateVpc, DeleteInstance, DeleteSubnet,
+        DeleteVpc, DeployApp, Destroy, DisableNat, EnableNat, Peer, RemovePolicy, Repair, Restore, StopApp, Unpeer,
+    };
+    let builds =
+        matches!(command, CreateVpc(_) | AddSubnet(_) | AddInstance(_) | EnableNat(_) | Peer(_) | AllowCidr(_));
+    let ends = matches!(command, DeleteVpc(_) | DeleteSubnet(_) | DeleteInstance(_) | DisableNat(_) | Unpeer(_));
+    let is_of_instances = matches!(command, ApplyPolicy(_) | RemovePolicy(_) | DeployApp(_) | StopApp(_));
+    let is_of_all = matches!(command, Apply(_) | Destroy(_) | Repair(_) | Restore(_) | CleanupAll(_));
+    builds || ends || is_of_instances || is_of_all
+}
 
 /// Runs a command that works on the state.
 pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<u8> {
@@ -61,6 +78,9 @@ pub fn run(command: &Command, session: &Session<'_>) -> anyhow::Result<u8> {
         Command::RemovePolicy(args) => args.run(session)?,
         Command::List(args) => args.run(session)?,
         Command::Inspect(args) => args.run(session)?,
+        Command::Graph(args) => args.run(session)?,
+        Command::Explain(args) => args.run(session)?,
+        Command::Watch(args) => args.run(session)?,
         Command::Exec(args) => return args.run(session),
         Command::Generate(args) => args.run(session)?,
         Command::Shell(args) => return args.run(session),

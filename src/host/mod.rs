@@ -2,6 +2,7 @@
 
 pub mod apply;
 mod apps;
+mod conntrack;
 pub mod ears;
 pub mod examine;
 pub mod facts;
@@ -18,6 +19,7 @@ pub mod processes;
 mod rules;
 pub mod run;
 pub mod settings;
+pub mod watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -49,10 +49,15 @@ pub fn check_caller() -> Result<()> {
 
 /// Refuses a caller who lacks a capability that the kernel will ask for.
 pub fn check() -> Result<()> {
+    check_for("changing")
+}
+
+/// The same, where something else is done with the network than to change it.
+pub fn check_for(doing: &str) -> Result<()> {
     let lacking = lacking();
     if lacking.is_empty() {
         return Ok(());
     }
-    let message = format!("changing the network needs root ({} missing)", lacking.join(" and "));
+    let message = format!("{doing} the network needs root ({} missing)", lacking.join(" and "));
     Err(Failure::new(Kind::Privilege, message).hint("run it with sudo, or try it without: vpcctl sandbox"))
 }

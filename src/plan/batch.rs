@@ -4,7 +4,7 @@
 //! Within a place the order is: settings, filters, sets, rules, what needs rules to be there, addresses and links, forwarding entries.
 //! So rules stand before the first link is up. Unmaking goes the other way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::kernel_names::Netns;
 use crate::model::owner::Owner;
@@ -190,7 +190,11 @@ pub fn making(ops: &[Op]) -> Steps {
 
 /// The steps that unmake the ops.
 pub fn unmaking(ops: &[Op]) -> Steps {
-    let removed = Removed::new(ops);
+    unmaking_among(ops, &Removed::new(ops))
+}
+
+/// The steps that unmake the ops, where all of `removed` goes: what goes with something of that has none.
+pub fn unmaking_among(ops: &[Op], removed: &Removed) -> Steps {
     let stays = |place: &Place| removed.keeps(place);
     let mut by_place = Places::default();
     let mut links = Vec::new();
@@ -201,7 +205,8 @@ pub fn unmaking(ops: &[Op]) -> Steps {
             _ => by_place.push(line),
         }
     }
-    let doomed: Vec<Netns> = removed.namespaces().iter().cloned().collect();
+    let doomed: BTreeSet<Netns> = ops.iter().filter_map(Op::namespace).cloned().collect();
+    let doomed: Vec<Netns> = doomed.into_iter().collect();
     let stops = std::mem::take(&mut by_place.stops);
     let stop = (!stops.is_empty()).then_some(Step::Stop(stops));
     let end = (!doomed.is_empty()).then_some(Step::EndProcesses(doomed));

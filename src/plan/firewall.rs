@@ -28,7 +28,7 @@ use crate::plan::topology::{UPLINK_GROUP, UPLINK_GROUP_MASK};
 const SET_FROM: usize = 17;
 
 /// The set of the subnets with NAT, where there are many.
-const NAT_SET: &str = "vpcctl-nat";
+pub const NAT_SET: &str = "vpcctl-nat";
 
 /// The widest range of a `bitmap:ip,mac`, as a prefix length in bits: 65,536 addresses.
 const BITMAP_PREFIX: u8 = 16;

@@ -4,8 +4,11 @@
 pub mod barrier;
 pub mod batch;
 pub mod claims;
+pub mod counters;
 pub mod drift;
+pub mod explain;
 pub mod firewall;
+pub mod flow;
 pub mod holds;
 pub mod insertion;
 pub mod launch;

@@ -242,6 +242,14 @@ impl Op {
         }
     }
 
+    /// The namespace that it is itself.
+    pub fn namespace(&self) -> Option<&Netns> {
+        match &self.object {
+            Object::Namespace(netns) => Some(netns),
+            _ => None,
+        }
+    }
+
     /// The device whose end ends this object too.
     pub fn device(&self) -> Option<&Device> {
         match &self.object {

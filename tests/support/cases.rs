@@ -27,9 +27,12 @@ pub enum Back {
 }
 
 /// Commands that change neither the kernel nor the state.
-pub const READERS: [&str; 28] = [
+pub const READERS: [&str; 31] = [
     "list",
     "inspect",
+    "graph",
+    "explain",
+    "watch",
     "exec",
     "shell",
     "list-apps",

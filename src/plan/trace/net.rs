@@ -265,6 +265,7 @@ impl Machine {
             Object::Up { device, .. } => net.links.entry(device.to_string()).or_default().up = true,
             Object::Leftover(_)
             | Object::Tuned { .. }
+            | Object::Joining { .. }
             | Object::Resolver { .. }
             | Object::App(_)
             | Object::Stray { .. } => {}

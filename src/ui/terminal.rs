@@ -1,0 +1,79 @@
+//! A terminal for as long as something is shown on it that changes: keys come at once and unseen, and what was there comes back.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
+/// Another screen, without a cursor; and back.
+const SCREEN: (&str, &str) = ("\u{1b}[?1049h\u{1b}[?25l", "\u{1b}[?25h\u{1b}[?1049l");
+
+/// To the upper left corner. Each line is then cleared before it is written, and at last what is below: nothing flickers.
+const HOME: &str = "\u{1b}[H";
+
+/// Clears to the end of the line, and to the end of the screen.
+const CLEAR: (&str, &str) = ("\u{1b}[K", "\u{1b}[J");
+
+/// The terminal, taken.
+pub struct Terminal {
+    /// How it was, where somebody types on it.
+    before: Option<Termios>,
+}
+
+impl Terminal {
+    /// Takes it.
+    pub fn take() -> io::Result<Self> {
+        let before = tcgetattr(io::stdin()).ok();
+        if let Some(mut modes) = before.clone() {
+            // Ctrl-C stays a signal.
+            modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
+            tcsetattr(io::stdin(), OptionalActions::Now, &modes)?;
+        }
+        write!(io::stdout(), "{}", SCREEN.0)?;
+        io::stdout().flush()?;
+        Ok(Terminal { before })
+    }
+
+    /// Gives it back as it was.
+    pub fn give_back(self) -> io::Result<()> {
+        write!(io::stdout(), "{}", SCREEN.1)?;
+        io::stdout().flush()?;
+        match self.before {
+            Some(before) => Ok(tcsetattr(io::stdin(), OptionalActions::Now, &before)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Shows a text in place of what was shown.
+    pub fn show(&self, text: &str) -> io::Result<()> {
+        let lines: Vec<String> = text.lines().map(|line| format!("{line}{}", CLEAR.0)).collect();
+        let mut stdout = anstream::stdout().lock();
+        write!(stdout, "{HOME}{}{}", lines.join("\r\n"), CLEAR.1)?;
+        stdout.flush()
+    }
+
+    /// What keys come from, if somebody can type.
+    pub fn keys(&self) -> Option<Keys> {
+        self.before.is_some().then_some(Keys(io::stdin()))
+    }
+}
+
+/// Where keys come from.
+pub struct Keys(io::Stdin);
+
+impl Keys {
+    /// Was `q` pressed? Only where there is something to read.
+    pub fn ends(&mut self) -> bool {
+        let mut keys = [0; 16];
+        match self.0.read(&mut keys) {
+            Ok(0) | Err(_) => true,
+            Ok(count) => keys[..count].contains(&b'q'),
+        }
+    }
+}
+
+impl AsFd for Keys {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
