@@ -176,15 +176,13 @@ impl Ground {
                  answer"
             );
         }
-        match &finding.target {
-            Endpoint::Instance(..) => format!(
-                "the kernel has all that the state says: look for rules of others, in the instances too: \
-                 `vpcctl exec {} -- iptables -S`",
-                finding.target
-            ),
-            _ => "the kernel has all that the state says: look for other software's rules on the host: `nft list ruleset`"
-                .into(),
-        }
+        let foreign = ends.into_iter().find_map(|end| {
+            let rule = facts::foreign_rules(&place_of(end)?).into_iter().next()?;
+            Some(format!("`{rule}` in {end} is not vpcctl's: `vpcctl exec {end} -- iptables -S` shows it"))
+        });
+        foreign.unwrap_or_else(|| {
+            "the kernel has all that the state says: look for other software's rules on the host: `nft list ruleset`".into()
+        })
     }
 
     fn pool(&self) -> String {
@@ -202,11 +200,16 @@ impl Pair {
 
 /// Where somebody has to listen for the probe: in an instance.
 fn spot(finding: &Finding, probe: &Probe) -> Option<Spot> {
-    let Endpoint::Instance(vpc, subnet, instance) = &finding.target else {
+    let place = place_of(&finding.target)?;
+    Some(Spot { place, address: *probe.address.as_ref().ok()?, method: probe.method })
+}
+
+/// An instance's namespace.
+fn place_of(end: &Endpoint) -> Option<Place> {
+    let Endpoint::Instance(vpc, subnet, instance) = end else {
         return None;
     };
-    let place = Place::Netns(names::instance(vpc, subnet, instance.as_ref()));
-    Some(Spot { place, address: *probe.address.as_ref().ok()?, method: probe.method })
+    Some(Place::Netns(names::instance(vpc, subnet, instance.as_ref())))
 }
 
 /// A probe that could not be sent.

@@ -78,7 +78,11 @@ fn a_packet_that_fares_otherwise_has_an_exit_code_of_its_own_and_a_suspect() {
     let mut sandbox = network();
     let command = "vpcctl reach --timeout 0.3 vpc1/public vpc1/private --port 5432";
     sandbox.ok("ip netns exec vpc1-public iptables -A OUTPUT -p tcp --dport 5432 -j DROP");
-    sandbox.fails(10, command, &["should reach", "iptables -S"]);
+    sandbox.fails(
+        10,
+        command,
+        &["should reach", "-A OUTPUT -p tcp -m tcp --dport 5432 -j DROP", "vpc1/public -- iptables -S"],
+    );
     sandbox.ok("ip netns exec vpc1 iptables -I FORWARD -p tcp --dport 5432 -j DROP");
     sandbox.fails(10, command, &["should reach", "vpcctl check"]);
     sandbox.ok("vpcctl reach vpc1/public vpc1/private --port 5432 --no-probe");

@@ -87,13 +87,20 @@ impl FileArg {
         let policies = topology.load_policies(&|path| read_policy(&base.join(path), interrupted));
         let apps = policies.and_then(|()| topology.each_app(&|app| settle(app, &base)));
         apps.map_err(|Misfit { path, failure }| source.at(&path, failure))?;
+        if self.path().is_some() {
+            topology.name_policies(&source.name);
+        }
         Ok(Described { source, topology })
     }
 
     /// The directory that paths in the file start from.
     fn base(&self) -> PathBuf {
-        let file = self.by_place.as_deref().or(self.file.as_deref()).filter(|file| *file != Path::new("-"));
-        file.and_then(Path::parent).map(Path::to_owned).unwrap_or_default()
+        self.path().and_then(Path::parent).map(Path::to_owned).unwrap_or_default()
+    }
+
+    /// Its path, unless it is standard input.
+    fn path(&self) -> Option<&Path> {
+        self.by_place.as_deref().or(self.file.as_deref()).filter(|file| *file != Path::new("-"))
     }
 }
 

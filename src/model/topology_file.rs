@@ -52,6 +52,20 @@ impl Topology {
         Ok(())
     }
 
+    /// Policies that stand in the file itself are of this file.
+    pub fn name_policies(&mut self, file: &str) {
+        let subnets = self.vpcs.iter_mut().flat_map(|vpc| &mut vpc.subnets);
+        let choices = subnets.flat_map(|subnet| {
+            let instances = subnet.instances.iter_mut().map(|instance| &mut instance.policy);
+            instances.chain([&mut subnet.policy])
+        });
+        for choice in choices {
+            if let Some(PolicyChoice::Inline(entry)) = choice {
+                entry.policy.file.get_or_insert_with(|| file.to_owned());
+            }
+        }
+    }
+
     /// Every app, by what it may be put right.
     pub fn each_app(&mut self, put_right: &dyn Fn(&mut AppEntry) -> Result<()>) -> Result<(), Misfit> {
         let each = |apps: &mut Vec<AppEntry>, path: String| {

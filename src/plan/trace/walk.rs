@@ -117,7 +117,7 @@ impl<'a> Walk<'a> {
             return self.lost(place, Stage::Route, Way::default(), Stop::NoRoute, "the place doesn't exist".into());
         };
         if net.owns(packet.dst) {
-            return self.to_itself(place, packet);
+            return self.deliver_to_sender(place, packet);
         }
         let to = match self.route(place, net, packet.dst, "lo") {
             Ok(device) => device,
@@ -133,7 +133,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What a place sends to an address of its own.
-    fn to_itself(&mut self, place: &Place, mut packet: Packet) -> End {
+    fn deliver_to_sender(&mut self, place: &Place, mut packet: Packet) -> End {
         let (out, back) = (Way { from: None, to: Some("lo") }, Way { from: Some("lo"), to: None });
         for (stage, chain, way) in [(Stage::Output, "OUTPUT", out), (Stage::Input, "INPUT", back)] {
             for table in [Table::Filter, Table::Security] {
