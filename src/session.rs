@@ -108,12 +108,20 @@ impl Session<'_> {
 
     /// What an edit has to know of the host.
     pub fn facts(&self, state: &State) -> Result<HostFacts> {
-        facts::gather(state, Asked { firewall: needs_first_rules(state), barriers_to: None })
+        self.gather(state, None)
     }
 
     /// The same, with what stops VPCs from leaving the host.
     pub fn facts_with_barriers(&self, state: &State, pool: Cidr) -> Result<HostFacts> {
-        facts::gather(state, Asked { firewall: needs_first_rules(state), barriers_to: Some(pool) })
+        self.gather(state, Some(pool))
+    }
+
+    fn gather(&self, state: &State, barriers_to: Option<Cidr>) -> Result<HostFacts> {
+        if self.explains && !privilege::lacking().is_empty() {
+            self.ui.note("without root the host's rules can't be looked at: taken for none");
+            return facts::gather_unprivileged(state);
+        }
+        facts::gather(state, Asked { firewall: needs_first_rules(state), barriers_to })
     }
 
     /// Makes `edit` true in the kernel and then in the state file. Where it changes nothing, `subject`'s objects are looked

@@ -120,6 +120,28 @@ fn what_changes_nothing_is_not_explained() {
 }
 
 #[test]
+fn it_takes_no_privilege_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let vpcctl = |line: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vpcctl"));
+        // Where the tests run as root, the rights that go with that are given up.
+        let is_root = rustix::process::geteuid().is_root();
+        if is_root {
+            command = Command::new("setpriv");
+            command.args(["--bounding-set=-all", "--inh-caps=-all", "--"]).arg(env!("CARGO_BIN_EXE_vpcctl"));
+        }
+        command.args(line.split(' ')).env("VPCCTL_STATE_DIR", dir.path().join("state")).output().unwrap()
+    };
+    let output = vpcctl("explain create-vpc vpc1 10.0.0.0/16");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for words in ["namespace vpc1\n", "in a cloud: the VPC with its implicit router\n", "$ ip netns add vpc1\n"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(!dir.path().join("state").exists());
+}
+
+#[test]
 fn every_command_that_has_a_dry_run_can_be_explained() {
     // Those that change something without a plan, or something else than the network.
     let others = ["exec", "shell", "sandbox", "test-connectivity"];

@@ -47,7 +47,9 @@ fn mesh(size: usize) -> State {
         let web = json!({"name": "web", "cidr": format!("10.{i}.1.0/24"), "type": "public", "instances": instances});
         let db = json!({"name": format!("db{}", "x".repeat(i)), "cidr": format!("10.{i}.2.0/24")});
         let vpc = format!("vpc-{i}{}", "-y".repeat(i % 5));
-        json!({"name": vpc, "cidr": format!("10.{i}.0.0/16"), "nat": i % 2 == 0, "host-access": i % 3 > 0, "subnets": [web, db]})
+        let (nat, host_access) = (i.is_multiple_of(2), !i.is_multiple_of(3));
+        let cidr = format!("10.{i}.0.0/16");
+        json!({"name": vpc, "cidr": cidr, "nat": nat, "host-access": host_access, "subnets": [web, db]})
     };
     let vpcs: Vec<Value> = (0..size).map(vpc).collect();
     let pairs = (0..size).flat_map(|a| (a + 1..size).map(move |b| (a, b)));

@@ -39,6 +39,9 @@ pub struct Rect {
     pub height: i32,
 }
 
+/// The host, where it is, and the interfaces on its edge.
+type PlacedHost<'a> = (Rect, Vec<(Rect, &'a IfName)>);
+
 /// The whole picture.
 #[derive(Debug)]
 pub struct Sheet<'a> {
@@ -47,7 +50,7 @@ pub struct Sheet<'a> {
     /// The internet, where somebody reaches it.
     pub internet: Option<Rect>,
     /// The host, where it has a part in it, with the interfaces that VPCs leave by.
-    pub host: Option<(Rect, Vec<(Rect, &'a IfName)>)>,
+    pub host: Option<PlacedHost<'a>>,
     /// The VPCs.
     pub vpcs: Vec<Placed<'a>>,
     /// The lines between them.
@@ -156,7 +159,7 @@ impl<'a> Top<'a> {
         (chips + 8 * PAD + text_width("host", 13)).max(260)
     }
 
-    fn place(&self, width: i32) -> (Option<Rect>, Option<(Rect, Vec<(Rect, &'a IfName)>)>) {
+    fn place(&self, width: i32) -> (Option<Rect>, Option<PlacedHost<'a>>) {
         if !self.has_host {
             return (None, None);
         }
