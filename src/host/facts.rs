@@ -48,7 +48,7 @@ pub fn gather(state: &State, asked: Asked) -> Result<HostFacts, Failure> {
 /// What anybody may see of the host, for who only wants to know what would be made. The rest is taken to be as on a new machine:
 /// no rules, and a kernel that has what it takes.
 pub fn gather_unprivileged(state: &State) -> Result<HostFacts, Failure> {
-    let seen = see().map_err(|error| cannot_look("network", &error))?;
+    let seen = look::network().map_err(|error| cannot_look("network", &error))?;
     let facts = from_seen(&seen, state, FirewallFacts::default());
     Ok(HostFacts { iptables: run::flavour(), filters_senders: state.vpcs.is_empty(), ..facts })
 }
