@@ -17,7 +17,8 @@ use crate::model::state::State;
 use crate::plan::line::Place;
 use crate::plan::probe::{Asked, Comparison, Ear, Method, Probe, Verdict, compare};
 use crate::plan::subject::Subject;
-use crate::plan::trace::fix::{Opening, opening};
+use crate::plan::trace::cause::Cause;
+use crate::plan::trace::fix::{Fix, opening};
 use crate::plan::trace::net::Net;
 use crate::plan::trace::{self, Answer, Model, Question, cause};
 use crate::session::Session;
@@ -51,8 +52,10 @@ pub struct Finding {
     pub answer: Answer,
     /// Who is meant by the destination.
     pub target: Endpoint,
-    /// Why it isn't open, and what opens it.
-    pub opening: Option<Opening>,
+    /// Why it isn't open.
+    pub cause: Option<Cause>,
+    /// What together opens it, where that was asked for.
+    pub fixes: Vec<Fix>,
     /// How the packet fared, where one was sent.
     pub wire: Option<Wire>,
 }
@@ -110,8 +113,18 @@ impl Ground {
         let answer = model.ask(&question);
         let target = cause::intended(model, &question, &answer);
         let is_open = answer.verdict.is_reached();
-        let opening = (!is_open).then(|| opening(model, &self.host, &self.facts, &question, &answer));
-        Ok(Finding { pair: Pair { from, ..pair.clone() }, answer, target, opening, wire: None })
+        let cause = (!is_open).then(|| cause::cause(model, &question, &answer));
+        let pair = Pair { from, ..pair.clone() };
+        Ok(Finding { pair, answer, target, cause, fixes: Vec::new(), wire: None })
+    }
+
+    /// Looks for what opens it: the model is made anew for each edit that is tried.
+    pub fn look_for_fixes(&self, finding: &mut Finding, internet: Ipv4Addr) {
+        let Pair { from, to, method } = finding.pair.clone();
+        let question = Question { from, to, traffic: method.traffic(), internet };
+        if let Some(cause) = &finding.cause {
+            finding.fixes = opening(&self.state, &self.host, &self.facts, &question, cause);
+        }
     }
 
     /// Sends a packet for each pair that somebody can send for vpcctl.

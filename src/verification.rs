@@ -2,6 +2,7 @@
 //! packets.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::error::Result;
@@ -15,6 +16,9 @@ use crate::session::Session;
 
 /// How long an answer may take that is not to come, in seconds: it doesn't leave the host, and there may be hundreds.
 const SILENCE: Duration = Duration::from_millis(300);
+
+/// For how many failures of a line it is looked for what would open them.
+const EXPLAINED: usize = 5;
 
 /// The most ports that are tried where everything is to be denied.
 const MOST_PORTS: usize = 12;
@@ -39,6 +43,13 @@ impl Checked {
     /// Is everything as expected?
     pub fn passed(&self) -> bool {
         self.failures().next().is_none()
+    }
+
+    /// Looks for what opens the first few that are to be open and aren't.
+    fn explain(&mut self, ground: &Ground, internet: Ipv4Addr) {
+        let is_closed = |finding: &&mut Finding| finding.cause.is_some();
+        let closed = self.findings.iter_mut().filter(is_closed).take(if self.allowed { EXPLAINED } else { 0 });
+        closed.for_each(|finding| ground.look_for_fixes(finding, internet));
     }
 
     /// Does the model say what is expected, and the packet nothing else?
@@ -70,10 +81,13 @@ pub fn check(
         let found = ground.find(session, &only, Sending { patience, ..sending })?;
         asked.into_iter().zip(found).for_each(|((at, _), finding)| findings[at].push(finding));
     }
-    let checked = lines.iter().zip(findings);
-    Ok(checked
-        .map(|((line, _), findings)| Checked { line: line.to_string(), allowed: line.allowed, findings })
-        .collect())
+    let lines = lines.iter().zip(findings);
+    let checked = lines.map(|((line, _), findings)| {
+        let mut checked = Checked { line: line.to_string(), allowed: line.allowed, findings };
+        checked.explain(ground, sending.internet);
+        checked
+    });
+    Ok(checked.collect())
 }
 
 /// Every two that a line stands for, and what is sent between them. Nobody is asked to reach itself.

@@ -69,9 +69,10 @@ impl Reach {
         // A dry run sends nothing.
         let patience = (!self.no_probe && !session.dry_run).then_some(self.timeout);
         let sending = Sending { internet: self.internet, patience };
-        let Some(finding) = ground.find(session, &[pair], sending)?.pop() else {
+        let Some(mut finding) = ground.find(session, &[pair], sending)?.pop() else {
             return Ok(NOT_REACHABLE);
         };
+        ground.look_for_fixes(&mut finding, self.internet);
         if patience.is_some() && !finding.pair.can_send() {
             session.ui.note(&format!("nobody sends for `{}`: the model alone is asked", finding.pair.from));
         }

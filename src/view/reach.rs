@@ -188,7 +188,7 @@ fn decides(role: &Role, step: &TraceStep) -> &'static str {
 }
 
 fn stopped(state: &State, finding: &Finding) -> Option<Stopped> {
-    let opening = finding.opening.as_ref()?;
+    let cause = finding.cause.as_ref()?;
     let step = finding.answer.stopped_at();
     let role = step.map(|step| Role::of(state, &step.place));
     Some(Stopped {
@@ -200,8 +200,8 @@ fn stopped(state: &State, finding: &Finding) -> Option<Stopped> {
             (_, Some(stop)) => how(stop),
             (_, None) => "nothing is sent".into(),
         },
-        why: opening.cause.why.clone(),
-        open: opening.fixes.iter().map(ToString::to_string).collect(),
+        why: cause.why.clone(),
+        open: finding.fixes.iter().map(ToString::to_string).collect(),
     })
 }
 

@@ -50,7 +50,7 @@ struct Failed {
     /// How the packet fared, where one was sent: `answered`, `refused`, `no answer`, …
     packet: Option<String>,
     why: String,
-    /// What would open it.
+    /// What would open it, for the first few of a line.
     open: Vec<String>,
 }
 
@@ -74,12 +74,11 @@ fn line(checked: &Checked) -> Line {
 fn failed(finding: &Finding) -> Failed {
     let reachable = finding.answer.verdict.is_reached();
     let disagrees = finding.wire.as_ref().is_some_and(|wire| wire.comparison == Comparison::Disagree);
-    let why = match &finding.opening {
+    let why = match &finding.cause {
         _ if disagrees => "the packet did not fare as the model says: `vpcctl reach` looks for the reason".to_owned(),
-        Some(opening) => opening.cause.why.clone(),
+        Some(cause) => cause.why.clone(),
         None => "nothing stops it".into(),
     };
-    let fixes = finding.opening.iter().flat_map(|opening| &opening.fixes);
     Failed {
         from: finding.pair.from.to_string(),
         to: finding.pair.to.to_string(),
@@ -91,7 +90,7 @@ fn failed(finding: &Finding) -> Failed {
             Verdict::NotTried(why) => why.clone(),
         }),
         why,
-        open: fixes.map(ToString::to_string).collect(),
+        open: finding.fixes.iter().map(ToString::to_string).collect(),
     }
 }
 

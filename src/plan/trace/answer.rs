@@ -148,6 +148,9 @@ impl<'a> Model<'a> {
         let Some(origin) = self.origin(question, dst) else {
             return nowhere("the host has no way to the sender".into());
         };
+        // Nobody outside knows the host by its loopback.
+        let dst =
+            origin.by.as_ref().and_then(|device| self.own_address(device)).filter(|_| dst.is_loopback()).unwrap_or(dst);
         let mut walk = Walk::new(&self.machine);
         let packet = Packet::opening(question.traffic, origin.src, dst);
         let end = match &origin.by {
@@ -210,6 +213,12 @@ impl<'a> Model<'a> {
             Endpoint::Internet => self.outsider(question.internet),
             Endpoint::Address(address) => self.outsider(*address),
         }
+    }
+
+    /// The host's address on one of its interfaces.
+    fn own_address(&self, device: &str) -> Option<Ipv4Addr> {
+        let addresses = &self.host()?.addresses;
+        addresses.iter().find(|address| address.device == device).map(|address| address.address)
     }
 
     /// Somebody beyond the host's own interfaces.

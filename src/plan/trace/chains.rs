@@ -121,13 +121,13 @@ impl Net {
         };
         match set {
             ReadSet::Senders(senders) => senders.contains(&(address, packet.mac.to_uppercase())),
-            ReadSet::Nets(nets) => {
+            ReadSet::Nets { entries, prefixes } => {
                 let port = |source: &bool| if *source { packet.sport } else { packet.dport };
                 let number = if packet.transport == Transport::Tcp { 6 } else { 17 };
                 let port = sources.get(1).map(|source| (number, port(source)));
                 // The longest prefix decides.
-                let around = (1..=32).rev().filter_map(|prefix| Cidr::containing(address, prefix));
-                around.filter_map(|net| nets.get(&(net, port))).next().copied().unwrap_or(false)
+                let around = prefixes.iter().rev().filter_map(|&prefix| Cidr::containing(address, prefix));
+                around.filter_map(|net| entries.get(&(net, port))).next().copied().unwrap_or(false)
             }
         }
     }

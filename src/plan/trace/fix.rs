@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::answer::{Answer, Model, Question};
+use super::answer::{Model, Question};
 use super::cause::{Cause, cause};
 use super::net::Net;
 use crate::error::Result;
@@ -126,20 +126,10 @@ pub fn policy_of<'a>(state: &'a State, scope: &PolicyScope) -> Result<Option<&'a
     })
 }
 
-/// Why a connection isn't open, and what opens it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opening {
-    /// What stops it first.
-    pub cause: Cause,
-    /// The edits that together open it; none where nothing does.
-    pub fixes: Vec<Fix>,
-}
-
-/// What stops the connection, and what would open it: each further obstacle is asked for with the edits so far made in the model.
-pub fn opening(model: &Model<'_>, host: &Net, facts: &HostFacts, question: &Question, answer: &Answer) -> Opening {
-    let cause_of = |model: &Model<'_>, answer: &Answer| cause(model, question, answer);
-    let first = cause_of(model, answer);
-    let mut state = model.state.clone();
+/// The edits that together open a connection; none where nothing does. Each further obstacle is asked for with the edits so far made
+/// in the model.
+pub fn opening(state: &State, host: &Net, facts: &HostFacts, question: &Question, first: &Cause) -> Vec<Fix> {
+    let mut state = state.clone();
     let (mut fixes, mut next) = (Vec::new(), first.fix.clone());
     while let Some(fix) = next.take().filter(|fix| fixes.len() < MOST && !fixes.contains(fix)) {
         if fix.apply(&mut state, facts).is_err() {
@@ -149,9 +139,9 @@ pub fn opening(model: &Model<'_>, host: &Net, facts: &HostFacts, question: &Ques
         let Ok(model) = Model::new(&state, host) else { break };
         let answer = model.ask(question);
         if answer.verdict.is_reached() {
-            return Opening { cause: first, fixes };
+            return fixes;
         }
-        next = cause_of(&model, &answer).fix;
+        next = cause(&model, question, &answer).fix;
     }
-    Opening { cause: first, fixes: Vec::new() }
+    Vec::new()
 }

@@ -120,13 +120,21 @@ pub enum ReadSet {
     Senders(HashSet<(Ipv4Addr, String)>),
     /// Of `hash:net` and `hash:net,port`: networks, each with a protocol's number and a port where the set has them, and whether
     /// they match.
-    Nets(HashMap<(Cidr, Option<(u8, u16)>), bool>),
+    Nets {
+        /// By network, and protocol and port.
+        entries: HashMap<(Cidr, Option<(u8, u16)>), bool>,
+        /// The lengths of their prefixes.
+        prefixes: BTreeSet<u8>,
+    },
 }
 
 impl ReadSet {
     /// An empty one of this type.
     pub fn new(kind: &str) -> Self {
-        if kind.starts_with("bitmap:ip,mac") { ReadSet::Senders(HashSet::new()) } else { ReadSet::Nets(HashMap::new()) }
+        if kind.starts_with("bitmap:ip,mac") {
+            return ReadSet::Senders(HashSet::new());
+        }
+        ReadSet::Nets { entries: HashMap::new(), prefixes: BTreeSet::new() }
     }
 
     /// Adds an entry, as ipset spells it.
@@ -140,7 +148,7 @@ impl ReadSet {
                 let (address, mac) = entry.split_once(',').ok_or_else(unclear)?;
                 senders.insert((address.parse().map_err(|_| unclear())?, mac.to_owned()));
             }
-            ReadSet::Nets(nets) => {
+            ReadSet::Nets { entries, prefixes } => {
                 let (key, is_match) = entry.strip_suffix(" nomatch").map_or((entry, true), |key| (key, false));
                 let (net, port) = key.split_once(',').map_or((key, None), |(net, port)| (net, Some(port)));
                 let number = |port: &str| -> Option<(u8, u16)> {
@@ -148,7 +156,9 @@ impl ReadSet {
                     Some((protocol.parse().ok()?, port.parse().ok()?))
                 };
                 let port = port.map(|port| number(port).ok_or_else(unclear)).transpose()?;
-                nets.insert((parse_network(net).ok_or_else(unclear)?, port), is_match);
+                let net = parse_network(net).ok_or_else(unclear)?;
+                prefixes.insert(net.prefix());
+                entries.insert((net, port), is_match);
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use crate::model::edit::{self, InstanceSpec, NatSpec, PolicyScope, SubnetSpec, V
 use crate::model::facts::{HostFacts, HostLink};
 use crate::model::policy::{Policy, Traffic};
 use crate::model::state::{CidrPair, State, SubnetType};
-use crate::plan::trace::cause::Role;
+use crate::plan::trace::cause::{Role, cause};
 
 const INTERNET: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 
@@ -76,8 +76,9 @@ fn told(state: &State, from: &str, to: &str, traffic: Traffic) -> (String, Vec<S
     if answer.verdict.is_reached() {
         return ("open".into(), vec![]);
     }
-    let found = opening(&model, &host(), &facts(), &question, &answer);
-    (found.cause.why, found.fixes.iter().map(Fix::to_string).collect())
+    let cause = cause(&model, &question, &answer);
+    let fixes = opening(state, &host(), &facts(), &question, &cause);
+    (cause.why, fixes.iter().map(Fix::to_string).collect())
 }
 
 #[test]
