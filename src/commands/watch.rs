@@ -103,6 +103,9 @@ impl Watching<'_> {
     fn lines(&mut self) -> Result<()> {
         self.look()?;
         self.count()?;
+        for vpc in self.known.vpcs.iter().filter(|vpc| !self.ears.is_in(vpc)) {
+            self.session.ui.note(&format!("the router of {vpc} is not there: `vpcctl check` says what is missing"));
+        }
         let (vpcs, instances) = (self.known.vpcs.len(), self.instances().count());
         let of = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         self.session.ui.note(&format!("watching {} of {}", of(instances, "instance"), of(vpcs, "VPC")));

@@ -44,13 +44,21 @@ impl Watch {
             if self.listeners.contains_key(vpc) || !namespace::is_alive(&netns) {
                 continue;
             }
-            let place = Place::Netns(netns.clone());
-            let (listener, connections) =
-                Listener::open(&netns).map_err(|error| StepError::of_place(&place, &error))?;
+            let (listener, connections) = match Listener::open(&netns) {
+                Ok(opened) => opened,
+                // It went meanwhile.
+                Err(_) if !namespace::is_alive(&netns) => continue,
+                Err(error) => return Err(StepError::of_place(&Place::Netns(netns), &error)),
+            };
             self.listeners.insert(vpc.clone(), listener);
             found.extend(connections.into_iter().map(|connection| (vpc.clone(), connection)));
         }
         Ok(found)
+    }
+
+    /// Is there a router that is listened to?
+    pub fn is_in(&self, vpc: &VpcName) -> bool {
+        self.listeners.contains_key(vpc)
     }
 
     /// Listens no more, until the next [`Watch::sync`].
