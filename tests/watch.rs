@@ -146,9 +146,17 @@ fn a_screen_counts_what_is_open_and_stays_within_its_bounds() {
     assert_eq!(row(&screen.draw(0, (100, 30)), "vpc1/public"), vec_of("2 0 0 7"), "what was new is no more");
     for number in 0..5000 {
         let owner = Owner::Vpc(format!("v{number}").parse().unwrap());
-        screen.tell(&Event::drop(0, &owner, "VPCCTL-FORWARD", format!("rule {number}"), number));
+        screen.tell(&Event::drop(
+            0,
+            &owner,
+            "VPCCTL-FORWARD",
+            format!("rule {number}, {}", "which says a lot ".repeat(5)),
+            number,
+        ));
         let drawn = screen.draw(0, (60, 20));
         assert!(drawn.lines().count() <= 20, "{drawn}");
+        let shown = anstream::adapter::strip_str(&drawn).to_string();
+        assert!(shown.lines().all(|line| line.chars().count() <= 60), "{shown}");
     }
     assert!(format!("{screen:?}").len() < 64 * 1024, "what is over is forgotten");
     assert!(screen.draw(0, (60, 20)).contains("rule 4999"), "the most is shown");

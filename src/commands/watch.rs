@@ -27,6 +27,9 @@ use crate::view::watch::{Event, Flow, Screen};
 /// From one look at the counters to the next, and from one screen to the next.
 const PACE: Duration = Duration::from_secs(1);
 
+/// Where a look takes long, as it does in a large network, so many times as long goes by until the next: it is no load to the host.
+const REST: u32 = 10;
+
 /// Show connections and stopped packets as they come
 ///
 /// A line for each connection that a router sees come and go, and for each rule that stopped packets, looked at once a second.
@@ -115,9 +118,10 @@ impl Watching<'_> {
             self.wait(ends.map_or(due, |ends| due.min(ends)), None)?;
             let mut events = self.heard();
             if Instant::now() >= due || self.is_over(ends) {
+                let began = Instant::now();
                 self.look()?;
                 events.extend(self.count()?.into_iter().map(|(event, _)| event));
-                due = Instant::now() + PACE;
+                due = after_rest(began);
             }
             if !self.print(events)? {
                 return Ok(());
@@ -137,9 +141,10 @@ impl Watching<'_> {
         let (mut keys, mut due) = (terminal.keys(), Instant::now());
         while !self.is_over(ends) {
             if Instant::now() >= due {
+                let began = Instant::now();
                 self.refresh(&mut screen)?;
                 terminal.show(&screen.draw(now(), size())).map_err(|error| ui::cannot_write(&error))?;
-                due = Instant::now() + PACE;
+                due = after_rest(began);
             }
             if self.wait(ends.map_or(due, |ends| due.min(ends)), keys.as_ref())?
                 && keys.as_mut().is_some_and(Keys::ends)
@@ -166,6 +171,7 @@ impl Watching<'_> {
         for (event, drops) in self.count()? {
             screen.dropped(&drops.owner, drops.packets);
             screen.tell(&event);
+            self.told += 1;
         }
         Ok(())
     }
@@ -269,6 +275,11 @@ impl Watching<'_> {
         }
         Ok(true)
     }
+}
+
+/// When it is time for the next look, after one that began then.
+fn after_rest(began: Instant) -> Instant {
+    Instant::now() + PACE.max(began.elapsed() * REST)
 }
 
 /// The policy that an instance follows.

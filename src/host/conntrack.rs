@@ -28,6 +28,9 @@ const WAITING: usize = 1 << 20;
 /// The largest message, in bytes.
 const MESSAGE: usize = 16 * 1024;
 
+/// So many events are heard at once: where more come than can be read, who listens still has time for all else.
+const AT_ONCE: usize = 4096;
+
 /// An ear in one namespace, which lives as long as this does.
 pub struct Listener {
     socket: OwnedFd,
@@ -73,10 +76,10 @@ impl Listener {
         self.inode.is_some() && self.inode == namespace::inode(netns)
     }
 
-    /// All that is there to be heard. It waits for nothing.
+    /// What is there to be heard, or the first [`AT_ONCE`] of it. It waits for nothing.
     pub fn hear(&mut self) -> io::Result<Heard> {
         let mut heard = Heard::default();
-        loop {
+        while heard.events.len() < AT_ONCE {
             let length = match recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::empty()) {
                 Ok((_, length)) => length,
                 Err(Errno::AGAIN) => return Ok(heard),
@@ -97,6 +100,7 @@ impl Listener {
                 rest = rest.get(size.max(4)..).unwrap_or_default();
             }
         }
+        Ok(heard)
     }
 }
 

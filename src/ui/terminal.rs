@@ -1,9 +1,9 @@
 //! A terminal for as long as something is shown on it that changes: keys come at once and unseen, and what was there comes back.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
 /// Another screen, without a cursor; and back.
 const SCREEN: (&str, &str) = ("\u{1b}[?1049h\u{1b}[?25l", "\u{1b}[?25h\u{1b}[?1049l");
@@ -25,23 +25,24 @@ impl Terminal {
     pub fn take() -> io::Result<Self> {
         let before = tcgetattr(io::stdin()).ok();
         if let Some(mut modes) = before.clone() {
-            // Ctrl-C stays a signal.
+            // Ctrl-C stays a signal; stopped half-way, it would leave a shell that shows nothing of what is typed.
             modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
+            modes.special_codes[SpecialCodeIndex::VSUSP] = 0;
             tcsetattr(io::stdin(), OptionalActions::Now, &modes)?;
         }
-        write!(io::stdout(), "{}", SCREEN.0)?;
-        io::stdout().flush()?;
-        Ok(Terminal { before })
+        let terminal = Terminal { before };
+        match write!(io::stdout(), "{}", SCREEN.0).and_then(|()| io::stdout().flush()) {
+            Ok(()) => Ok(terminal),
+            Err(error) => terminal.give_back().and(Err(error)),
+        }
     }
 
-    /// Gives it back as it was.
+    /// Gives it back as it was: the keys first, whether or not anything can be written.
     pub fn give_back(self) -> io::Result<()> {
+        let keys = self.before.map_or(Ok(()), |before| tcsetattr(io::stdin(), OptionalActions::Now, &before));
         write!(io::stdout(), "{}", SCREEN.1)?;
         io::stdout().flush()?;
-        match self.before {
-            Some(before) => Ok(tcsetattr(io::stdin(), OptionalActions::Now, &before)?),
-            None => Ok(()),
-        }
+        Ok(keys?)
     }
 
     /// Shows a text in place of what was shown.
@@ -65,7 +66,8 @@ impl Keys {
     /// Was `q` pressed? Only where there is something to read.
     pub fn ends(&mut self) -> bool {
         let mut keys = [0; 16];
-        match self.0.read(&mut keys) {
+        // Not by way of std's buffer: what stays in it can't be waited for.
+        match rustix::io::read(&self.0, &mut keys) {
             Ok(0) | Err(_) => true,
             Ok(count) => keys[..count].contains(&b'q'),
         }

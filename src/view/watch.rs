@@ -158,6 +158,18 @@ impl fmt::Display for End {
     }
 }
 
+/// As much of a line as there is room for: one that goes on in the next would move all that is below. Colours take none, and end.
+fn cut(line: &str, columns: usize) -> String {
+    let (mut shown, mut is_colour) = (0, false);
+    let fits = |c: &char| {
+        let was_colour = is_colour;
+        is_colour = if is_colour { *c != 'm' } else { *c == '\u{1b}' };
+        shown += usize::from(!was_colour && !is_colour);
+        was_colour || is_colour || shown <= columns
+    };
+    line.chars().filter(fits).collect()
+}
+
 /// The time of day, in UTC.
 fn clock(time: u64) -> String {
     format!("{:02}:{:02}:{:02}", time / 3600 % 24, time / 60 % 60, time % 60)
@@ -260,10 +272,10 @@ impl Screen {
         text.extend(drops.lines().map(str::to_owned));
         text.push(format!("{heading}LATEST{heading:#}"));
         let left = lines.saturating_sub(text.len());
-        text.extend(self.latest.iter().take(left).map(|line| line.chars().take(columns).collect()));
+        text.extend(self.latest.iter().take(left).cloned());
         self.instances.values_mut().for_each(|(_, tally)| tally.new = [0, 0]);
         text.truncate(lines);
-        text.join("\n")
+        text.iter().map(|line| cut(line, columns)).collect::<Vec<_>>().join("\n")
     }
 
     /// Those in which something happens first.
