@@ -175,10 +175,7 @@ impl Session<'_> {
         let mut new = old.clone();
         edit(&mut new)?;
         let plan = if self.explains {
-            // What is explained is what the command is about, whatever the kernel has of it.
-            let is_there = old == new;
-            let make = if is_there { subject.ops(&new) } else { Vec::new() };
-            if is_there { Plan { make, ..Plan::default() } } else { plan::between(&old, &new) }
+            self.explained(subject, &old, &new)
         } else if old == new {
             let ops = subject.ops(&new);
             reconcile::plan(&ops, &[], &self.observe(&ops)?, Unmarked::Theirs)
@@ -187,6 +184,17 @@ impl Session<'_> {
         };
         self.script(&plan)?;
         Ok(Outcome { old, new, mended: 0, dry_run: true })
+    }
+
+    /// What a command is about, whatever the kernel has of it.
+    fn explained(&self, subject: &Subject, old: &State, new: &State) -> Plan {
+        if old == new {
+            self.ui.note("nothing would change: this is what there is");
+            return Plan { make: subject.ops(new), ..Plan::default() };
+        }
+        let mut plan = plan::between(old, new);
+        insertion::join_as_if_held(&mut plan, &plan::differing_ops(old, new));
+        plan
     }
 
     fn script(&self, plan: &Plan) -> Result<()> {

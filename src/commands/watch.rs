@@ -73,6 +73,12 @@ impl Watch {
         self.targets.is_empty() || self.targets.iter().any(|target| target.owner().includes(owner))
     }
 
+    /// May the rules of this owner stop packets of what is watched? A router's may, of all its instances.
+    fn may_stop(&self, owner: &Owner) -> bool {
+        let is_router = |target: &Target| *owner == Owner::Vpc(target.vpc.clone());
+        self.is_chosen(owner) || self.targets.iter().any(is_router)
+    }
+
     /// The VPCs that have to do with what is watched.
     fn vpcs(&self, state: &State) -> BTreeSet<VpcName> {
         let is_named =
@@ -231,8 +237,7 @@ impl Watching<'_> {
     fn count(&mut self) -> Result<Vec<(Event, Drops)>> {
         let owners = owners_with_rules(&self.known.state, &self.known.vpcs);
         let of_host = self.args.targets.is_empty();
-        let owners =
-            owners.into_iter().filter(|owner| self.args.is_chosen(owner) && (of_host || *owner != Owner::Host));
+        let owners = owners.into_iter().filter(|owner| self.args.may_stop(owner) && (of_host || *owner != Owner::Host));
         let drops = match self.ears.count(owners.collect(), self.session.interrupted) {
             Err(error) if error.interrupted => Vec::new(),
             counted => counted.map_err(failure)?,

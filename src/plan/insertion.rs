@@ -23,10 +23,19 @@ pub fn grown(plan: &Plan, before: &[Op]) -> Vec<Op> {
 
 /// Makes a plan add to those of the `grown` chains that the kernel has just so; all others are made anew.
 pub fn join(plan: &mut Plan, grown: &[Op], observed: &Observed) {
-    let as_were = grown.iter().filter(|op| op.holding(observed) == Holding::Held);
-    let as_were: BTreeMap<String, &Op> = as_were.map(|op| (op.identity(), op)).collect();
+    add_to(plan, grown.iter().filter(|op| op.holding(observed) == Holding::Held));
+}
+
+/// The same for who only wants to know what would be done, where the kernel has what it should have `before`.
+pub fn join_as_if_held(plan: &mut Plan, before: &[Op]) {
+    let grown = grown(plan, before);
+    add_to(plan, grown.iter());
+}
+
+fn add_to<'a>(plan: &mut Plan, standing: impl Iterator<Item = &'a Op>) {
+    let standing: BTreeMap<String, &Op> = standing.map(|op| (op.identity(), op)).collect();
     for op in &mut plan.make {
-        if let Some(object) = as_were.get(&op.identity()).and_then(|old| joining(old, op)) {
+        if let Some(object) = standing.get(&op.identity()).and_then(|old| joining(old, op)) {
             op.object = object;
         }
     }
