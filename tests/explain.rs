@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use vpcctl::cli::{self, Cli};
 use vpcctl::commands;
 use vpcctl::plan::explain::{Action, Explained, explain};
-use vpcctl::plan::{self, script, topology};
+use vpcctl::plan::{self, insertion, script, topology};
 
 use states::{edits, history, plain_facts, session};
 
@@ -39,7 +39,8 @@ proptest! {
     #[test]
     fn the_lines_are_those_of_the_dry_run(edits in edits(25)) {
         for pair in history(&edits, &|_| plain_facts()).windows(2) {
-            let plan = plan::between(&pair[0], &pair[1]);
+            let mut plan = plan::between(&pair[0], &pair[1]);
+            insertion::join_as_if_held(&mut plan, &plan::differing_ops(&pair[0], &pair[1]));
             let explained = explain(&plan);
             let commands: Vec<&str> = explained.iter().flat_map(|one| &one.commands).map(String::as_str).collect();
             prop_assert_eq!(script_lines(&commands.join("\n")), script_lines(&script::script(&plan, None)));

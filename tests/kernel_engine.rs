@@ -380,8 +380,7 @@ fn bad_policies(sandbox: &mut Sandbox) -> Vec<String> {
 
 /// The tools that the command last logged has started, by their names.
 fn tools_of_last(sandbox: &mut Sandbox, before: &str) -> Vec<String> {
-    let log =
-        sandbox.ok(&format!("tail -n +{} /var/lib/vpcctl/vpcctl.log", before.trim().parse::<usize>().unwrap() + 1));
+    let log = sandbox.ok(&format!("tail -n +$(({} + 1)) /var/lib/vpcctl/vpcctl.log", before.trim()));
     let tool = |line: &str| {
         let words: Vec<&str> = line.split(' ').skip(1).collect();
         let words = if words.starts_with(&["ip", "netns", "exec"]) { &words[4..] } else { &words[..] };
