@@ -71,6 +71,10 @@ pub struct Wire {
     pub comparison: Comparison,
 }
 
+/// The most packets that are sent in one go: for each, vpcctl may hold a socket that listens and one that sends, and a process may have
+/// a thousand files.
+pub const AT_ONCE: usize = 256;
+
 /// How packets are sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Sending {
@@ -78,6 +82,8 @@ pub struct Sending {
     pub internet: Ipv4Addr,
     /// How long an answer may take; nothing where none is sent.
     pub patience: Option<Duration>,
+    /// How long one from within this machine may take.
+    pub inside: Duration,
 }
 
 impl Ground {
@@ -93,13 +99,18 @@ impl Ground {
         Ok(Ground { state, host, facts })
     }
 
-    /// What the model says of these pairs, and where asked for, how packets fare.
-    pub fn find(&self, session: &Session<'_>, pairs: &[Pair], sending: Sending) -> Result<Vec<Finding>> {
-        let model = Model::new(&self.state, &self.host)?;
-        let findings: Result<Vec<Finding>> = pairs.iter().map(|pair| self.in_model(&model, pair, sending)).collect();
+    /// What the model says of these pairs, at most [`AT_ONCE`] of them, and where asked for, how packets fare.
+    pub fn find(
+        &self,
+        session: &Session<'_>,
+        model: &Model<'_>,
+        pairs: &[Pair],
+        sending: Sending,
+    ) -> Result<Vec<Finding>> {
+        let findings: Result<Vec<Finding>> = pairs.iter().map(|pair| self.in_model(model, pair, sending)).collect();
         let mut findings = findings?;
         if let Some(patience) = sending.patience {
-            self.send(session, &mut findings, sending.internet, patience)?;
+            self.send(session, &mut findings, sending, patience)?;
         }
         Ok(findings)
     }
@@ -107,6 +118,7 @@ impl Ground {
     fn in_model(&self, model: &Model<'_>, pair: &Pair, sending: Sending) -> Result<Finding> {
         pair.from.check(&self.state)?;
         pair.to.check(&self.state)?;
+        [&pair.from, &pair.to].into_iter().try_for_each(check_address)?;
         let from = model.sender(&pair.from)?;
         let (to, traffic) = (pair.to.clone(), pair.method.traffic());
         let question = Question { from: from.clone(), to, traffic, internet: sending.internet };
@@ -132,38 +144,49 @@ impl Ground {
         &self,
         session: &Session<'_>,
         findings: &mut [Finding],
-        internet: Ipv4Addr,
+        sending: Sending,
         patience: Duration,
     ) -> Result<()> {
-        privilege::check()?;
+        privilege::check_for("sending packets into")
+            .map_err(|failure| failure.hint("run it with sudo, or ask the model alone: --no-probe"))?;
         let mut sent: Vec<&mut Finding> = findings.iter_mut().filter(|finding| finding.pair.can_send()).collect();
         if sent.iter().any(|finding| finding.pair.method == Method::Ping) {
             run::find("ping")?;
         }
-        let probes: Vec<Probe> = sent.iter().map(|finding| self.probe(finding, internet, patience)).collect();
+        let probes: Vec<Probe> = sent.iter().map(|finding| self.probe(finding, sending, patience)).collect();
         let spots: Vec<Option<Spot>> = sent.iter().zip(&probes).map(|(finding, probe)| spot(finding, probe)).collect();
         probes.iter().filter_map(Probe::command_line).for_each(|line| session.ui.command(&line));
         let wanted: Vec<Spot> = spots.iter().flatten().cloned().collect();
-        let (ears, verdicts) =
-            ears::listening(&wanted, |ears| (ears.clone(), probe::send_all(&probes, session.interrupted)));
+        let heard = ears::listening(&wanted, |ears| (ears.clone(), probe::send_all(&probes, session.interrupted)));
+        let (ears, verdicts) = heard.map_err(|error| {
+            Failure::new(Kind::Host, format!("nobody can answer packets: {error}"))
+                .hint("let the process have more files and threads, or ask the model alone: --no-probe")
+        })?;
         if session.interrupted.load(Ordering::Relaxed) {
             return Err(Failure::new(Kind::Interrupted, "interrupted"));
+        }
+        if let Some(first) = ears.deaf.first() {
+            let more = ears.deaf.len() - 1;
+            let more = if more > 0 { format!(" (and at {more} more places)") } else { String::new() };
+            session.ui.note(&format!("{first}{more}: a packet that gets there may be refused"));
         }
         for (((finding, probe), spot), verdict) in sent.iter_mut().zip(&probes).zip(spots).zip(verdicts) {
             if let Verdict::NotTried(why) = &verdict {
                 return Err(not_tried(probe, why));
             }
-            let ear = spot.and_then(|spot| ears.get(&spot).copied()).unwrap_or(Ear::Unknown);
-            let is_open = finding.answer.verdict.is_reached();
-            let comparison = compare(is_open, finding.pair.method, ear, &verdict);
+            let ear = spot.and_then(|spot| ears.at.get(&spot).copied()).unwrap_or(Ear::Unknown);
+            let comparison = compare(finding.answer.foretold(), finding.pair.method, ear, &verdict);
             finding.wire = Some(Wire { ear, verdict, comparison });
         }
         Ok(())
     }
 
-    fn probe(&self, finding: &Finding, internet: Ipv4Addr, patience: Duration) -> Probe {
+    fn probe(&self, finding: &Finding, sending: Sending, patience: Duration) -> Probe {
         let Pair { from, to, method } = &finding.pair;
-        let asked = Asked { method: *method, internet, patience, patience_inside: patience };
+        // An address may be an instance's.
+        let is_inside = matches!(finding.target, Endpoint::Instance(..) | Endpoint::Host);
+        let patience = if is_inside { sending.inside } else { patience };
+        let asked = Asked { method: *method, internet: sending.internet, patience, patience_inside: patience };
         Probe::new(&self.state, (from, to), &asked)
     }
 
@@ -208,6 +231,17 @@ impl Pair {
     /// Can vpcctl send for the sender?
     pub fn can_send(&self) -> bool {
         matches!(self.from, Endpoint::Instance(..) | Endpoint::Host)
+    }
+}
+
+/// Refuses an address that stands for several, or for nobody.
+fn check_address(end: &Endpoint) -> Result<()> {
+    match end {
+        Endpoint::Address(found) if found.is_broadcast() || found.is_multicast() || found.is_unspecified() => {
+            Err(Failure::usage(format!("`{found}` is not one machine's address"))
+                .hint("name an instance, or the address of one"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -42,8 +42,8 @@ fn each_line_is_checked_for_each_two_that_it_stands_for() {
     let checks = |line: usize, field: &str| found["expectations"][line][field].as_u64().unwrap();
     // Two senders; nobody sends for the internet.
     assert_eq!((checks(0, "checks"), checks(0, "packets")), (2, 2));
-    assert_eq!((checks(5, "checks"), checks(5, "packets")), (11, 0), "{found:#}");
-    // Nothing passes: three senders, by ping, and by TCP and UDP to a port that no policy names.
+    assert_eq!((checks(5, "checks"), checks(5, "packets")), (13, 0), "{found:#}");
+    // Nothing passes: three senders, by ping, and by TCP and UDP to the one range of ports.
     assert_eq!(checks(2, "checks"), 9, "{found:#}");
     // A file that expects something makes the same network, and the network expects nothing.
     sandbox.says("vpcctl plan -f $T/net.yaml", &["nothing"]);
@@ -78,6 +78,63 @@ fn what_is_not_as_expected_is_told_with_its_reason_and_in_junit() {
     sandbox.ok("ip netns exec dev iptables -I FORWARD -p tcp --dport 5432 -j DROP");
     let found = results(&mut sandbox, 1);
     assert!(found["expectations"][0]["failures"][0]["why"].as_str().unwrap().contains("did not fare"), "{found:#}");
+}
+
+/// A network where `web` and `web/two` meet this policy of `db`, and what is expected of it.
+fn with_policy(policy: &str, lines: &str) -> String {
+    format!(
+        "version: 1\nvpcs:\n- name: dev\n  cidr: 10.0.0.0/16\n  subnets:\n  - {{name: web, cidr: 10.0.1.0/24, instances: [{{name: two}}]}}\n  \
+         - {{name: db, cidr: 10.0.2.0/24, policy: {{ingress: {policy}}}}}\n- {{name: empty, cidr: 10.9.0.0/16}}\n{lines}"
+    )
+}
+
+#[test]
+fn a_denial_without_a_port_is_asked_of_every_range_and_what_is_not_sent_is_told() {
+    let mut sandbox = Sandbox::new();
+    let between = "[{port: 7000, action: deny}, {port: 7100, action: deny}, {port: 7000-7100, action: allow}]";
+    sandbox.file("net.yaml", &with_policy(between, "expect: [web -> db deny]\n"));
+    sandbox.ok("vpcctl apply -f $T/net.yaml");
+    let found = results(&mut sandbox, 1);
+    let failures = found["expectations"][0]["failures"].as_array().unwrap();
+    let told: Vec<&str> = failures.iter().map(|failure| failure["how"].as_str().unwrap()).collect();
+    assert!(told.contains(&"tcp/7001") && told.iter().all(|how| how.ends_with("/7001")), "{found:#}");
+    assert!(failures.iter().all(|failure| failure["packet"] == "answered"), "{found:#}");
+    let many = "{default: deny, rules: [{port: [10, 20, 30, 40, 50, 60, 70], action: deny}]}";
+    sandbox.file("net.yaml", &with_policy(many, "expect: [web -> db deny]\n"));
+    sandbox.ok("vpcctl apply -f $T/net.yaml");
+    let found = results(&mut sandbox, 0);
+    let line = &found["expectations"][0];
+    // A ping, and TCP and UDP to 15 ports, 12 of them by packets.
+    let counts = ["checks", "packets", "unsent", "unclear"].map(|field| line[field].as_u64().unwrap());
+    assert_eq!(counts, [2 * 31, 2 * 25, 2 * 6, 0], "{line:#}");
+    sandbox.says("vpcctl test -f $T/net.yaml", &["12 not sent: the model alone was asked"]);
+}
+
+#[test]
+fn where_nothing_is_checked_nothing_passes() {
+    let mut sandbox = Sandbox::new();
+    sandbox.file("net.yaml", &with_policy("[]", "expect: [empty -> web deny, dev/web/two -> dev/web/two:80 allow]\n"));
+    sandbox.ok("vpcctl apply -f $T/net.yaml");
+    let found = results(&mut sandbox, 1);
+    assert_eq!((&found["passed"], &found["failed"]), (&0.into(), &2.into()), "{found:#}");
+    let xml = std::fs::read_to_string(sandbox.dir().join("out.xml")).unwrap();
+    assert!(xml.contains("stands for nobody") && xml.contains(r#"failures="2""#), "{xml}");
+    sandbox.file("none.yaml", &with_policy("[]", ""));
+    let told = sandbox.expect(1, "vpcctl test -f $T/none.yaml 2>&1").stdout;
+    assert!(told.contains("has no `expect:`") && told.contains("nothing was checked"), "{told}");
+}
+
+#[test]
+fn results_are_todays_or_none() {
+    let mut sandbox = Sandbox::new();
+    sandbox.file("net.yaml", NET);
+    sandbox.ok("vpcctl apply -f $T/net.yaml && echo old > $T/out.xml && ln -s $T/out.xml $T/link.xml");
+    sandbox.fails(2, "vpcctl test -f $T/net.yaml --no-probe --junit $T/link.xml", &["no regular file"]);
+    sandbox.ok("vpcctl --dry-run test -f $T/net.yaml --junit $T/out.xml && grep -qx old $T/out.xml");
+    sandbox.ok("cd $T && vpcctl test -f net.yaml --no-probe --junit out.xml && grep -q '<testsuites' out.xml");
+    sandbox.ok("ip netns del dev-web");
+    sandbox.fails(9, "vpcctl test -f $T/net.yaml --junit $T/out.xml", &["is gone"]);
+    sandbox.ok("test ! -e $T/out.xml && test ! -e $T/out.xml.new");
 }
 
 #[test]

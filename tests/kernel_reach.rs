@@ -101,8 +101,21 @@ fn somebody_elses_firewall_on_the_way_out_is_named() {
 }
 
 #[test]
+fn a_reset_of_a_host_that_lost_its_rules_does_not_pass_for_a_rule() {
+    let mut sandbox = network();
+    let command = "vpcctl reach --timeout 0.3 vpc1/public host --port 22";
+    let told = sandbox.expect(1, command).stdout;
+    assert!(told.contains("as the model says"), "{told}");
+    sandbox.ok("iptables -D INPUT -j VPCCTL-INPUT");
+    sandbox.fails(10, command, &["should not reach", "as by a port where nobody listens", "vpcctl check"]);
+}
+
+#[test]
 fn what_cannot_be_asked_is_no_answer() {
     let mut sandbox = network();
+    for nobody in ["255.255.255.255", "224.0.0.1", "0.0.0.0"] {
+        sandbox.fails(2, &format!("vpcctl reach vpc1/public {nobody}"), &["is not one machine's address"]);
+    }
     sandbox.fails(2, "vpcctl reach vpc1/public", &["TO"]);
     sandbox.fails(2, "vpcctl reach vpc1 vpc1/private", &["not the path of an instance"]);
     sandbox.fails(2, "vpcctl reach vpc1/public vpc1/private --protocol udp", &["need a port"]);

@@ -51,7 +51,7 @@ impl ApplyPolicy {
         let chosen = choose(&state, &target, entries, &file)?;
         let subject = Subject::Of(chosen.iter().map(|(scope, _)| scope.owner()).collect());
         let outcome = session.change(&subject, |state| {
-            let policy = |entry: &PolicyEntry| entry.policy.clone().of_file(file.display().to_string());
+            let policy = |entry: &PolicyEntry| entry.policy.clone().of_file(&file.display().to_string());
             chosen.iter().try_for_each(|(scope, entry)| apply_policy(state, scope, policy(entry)))
         })?;
         let paths: Vec<String> = chosen.iter().map(|(scope, _)| scope.owner().to_string()).collect();

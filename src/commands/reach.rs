@@ -9,7 +9,7 @@ use crate::commands::test_connectivity::seconds;
 use crate::error::{Failure, Kind, Result};
 use crate::inquiry::{Finding, Ground, Pair, Sending};
 use crate::model::endpoint::Endpoint;
-use crate::plan::probe::{Comparison, Method};
+use crate::plan::probe::{self, Comparison, Method};
 use crate::plan::trace::Model;
 use crate::session::Session;
 use crate::view::reach;
@@ -68,15 +68,15 @@ impl Reach {
         let ground = Ground::look(session)?;
         // A dry run sends nothing.
         let patience = (!self.no_probe && !session.dry_run).then_some(self.timeout);
-        let sending = Sending { internet: self.internet, patience };
-        let Some(mut finding) = ground.find(session, &[pair], sending)?.pop() else {
+        let sending = Sending { internet: self.internet, patience, inside: self.timeout };
+        let model = Model::new(&ground.state, &ground.host)?;
+        let Some(mut finding) = ground.find(session, &model, &[pair], sending)?.pop() else {
             return Ok(NOT_REACHABLE);
         };
         ground.look_for_fixes(&mut finding, self.internet);
         if patience.is_some() && !finding.pair.can_send() {
             session.ui.note(&format!("nobody sends for `{}`: the model alone is asked", finding.pair.from));
         }
-        let model = Model::new(&ground.state, &ground.host)?;
         session.ui.value(&reach::reach(&model, &finding, self.internet), reach::reach_text)?;
         if finding.wire.as_ref().is_some_and(|wire| wire.comparison == Comparison::Disagree) {
             return Err(disagreement(session, &ground, &finding).into());
@@ -103,10 +103,13 @@ impl Reach {
 fn disagreement(session: &Session<'_>, ground: &Ground, finding: &Finding) -> Failure {
     let Pair { from, to, method } = &finding.pair;
     let how = method.describe();
-    let message = if finding.answer.verdict.is_reached() {
-        format!("`{from}` should reach `{to}` by {how}, and the packet or its answer was lost")
-    } else {
-        format!("`{from}` should not reach `{to}` by {how}, and the packet was answered")
+    let is_answered = finding.wire.as_ref().is_some_and(|wire| matches!(wire.verdict, probe::Verdict::Reached(_)));
+    let message = match (finding.answer.verdict.is_reached(), is_answered) {
+        (true, _) => format!("`{from}` should reach `{to}` by {how}, and the packet or its answer was lost"),
+        (false, true) => format!("`{from}` should not reach `{to}` by {how}, and the packet was answered"),
+        (false, false) => {
+            format!("`{from}` should not reach `{to}` by {how}, and was refused as by a port where nobody listens")
+        }
     };
     Failure::new(Kind::Disagree, message).hint(ground.suspicion(session, finding))
 }

@@ -1,4 +1,4 @@
-//! Sends probes: pings by `ping`, TCP by the kernel's own `connect`, many at once.
+//! Sends probes: pings by `ping`, TCP by the kernel's own `connect`, datagrams by a socket, many at once.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -15,7 +15,7 @@ use crate::plan::probe::{Method, Probe, Reason, Verdict, read_ping};
 const AT_ONCE: usize = 32;
 
 /// What a probe says, where it says anything.
-const WORD: &[u8] = b"vpcctl reach\n";
+pub const WORD: &[u8] = b"vpcctl reach\n";
 
 /// What came of each probe, in their order. After a signal no further one is sent.
 pub fn send_all(probes: &[Probe], interrupted: &AtomicBool) -> Vec<Verdict> {

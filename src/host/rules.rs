@@ -85,9 +85,12 @@ fn lists(requests: &[RawMessage]) -> io::Result<Vec<RawMessage>> {
     lists.map(|lists| lists.into_iter().flatten().collect())
 }
 
-/// The host's tables and chains. Where its kernel has no nf_tables, every built-in chain of a table counts as there.
+/// The host's tables and chains. Of the legacy flavour, which nf_tables' messages don't tell of, and where its kernel has no nf_tables,
+/// every built-in chain of a table counts as there.
 pub fn names() -> Result<FirewallFacts, StepError> {
-    if let Some(names) = lists(&ruleset::requests_of_names()).ok().and_then(|messages| ruleset::names(&messages)) {
+    let asks_kernel = run::flavour() != Some(Flavour::Legacy);
+    let lists = || lists(&ruleset::requests_of_names()).ok();
+    if let Some(names) = asks_kernel.then(lists).flatten().and_then(|messages| ruleset::names(&messages)) {
         return Ok(names);
     }
     let mut seen = Seen::default();

@@ -170,9 +170,10 @@ impl PartialEq for Policy {
 }
 
 impl Policy {
-    /// The same, as it was read from a file of this name.
-    pub fn of_file(self, file: impl Into<String>) -> Self {
-        Policy { file: Some(file.into()), ..self }
+    /// The same, as it was read from a file of this name. What a terminal would obey is spelt out.
+    pub fn of_file(self, file: &str) -> Self {
+        let spelt = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+        Policy { file: Some(file.chars().map(spelt).collect()), ..self }
     }
 
     /// The rules of one direction.

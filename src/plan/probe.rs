@@ -66,22 +66,37 @@ pub enum Comparison {
     Unclear(&'static str),
 }
 
-/// Compares how a packet fared with whether it gets there in the model.
+/// What the model says of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foretold {
+    /// It gets there, and its answer back.
+    Open,
+    /// It is stopped, and the sender is told so as by a port where nobody listens.
+    Reset,
+    /// It is stopped in another way.
+    Stopped,
+}
+
+/// Compares how a packet fared with what the model says of it.
 ///
 /// A refusal of the destination's own stack is an answer: the packet got there. Where somebody is known to listen, a refusal is
-/// a firewall's.
-pub fn compare(is_open: bool, method: Method, ear: Ear, verdict: &Verdict) -> Comparison {
+/// a firewall's; and where nobody is, it is one only if the model has a rule that refuses so.
+pub fn compare(foretold: Foretold, method: Method, ear: Ear, verdict: &Verdict) -> Comparison {
     let refused = matches!(verdict, Verdict::Missed(Reason::Refused, _));
-    match (is_open, verdict) {
+    let as_by_closed_port = refused && ear == Ear::Unknown && method != Method::Ping;
+    match (foretold, verdict) {
         (_, Verdict::NotTried(_)) => Comparison::Unclear("it could not be tried"),
-        (true, Verdict::Reached(_)) => Comparison::Agree,
-        (false, Verdict::Reached(_)) => Comparison::Disagree,
-        (false, _) => Comparison::Agree,
-        (true, _) if refused && ear == Ear::Unknown => Comparison::Agree,
-        (true, Verdict::Missed(Reason::NoAnswer, _)) if matches!(method, Method::Udp(_)) && ear != Ear::Own => {
+        (Foretold::Open, Verdict::Reached(_)) => Comparison::Agree,
+        (_, Verdict::Reached(_)) => Comparison::Disagree,
+        (Foretold::Open, _) if as_by_closed_port => Comparison::Agree,
+        (Foretold::Open, Verdict::Missed(Reason::NoAnswer, _))
+            if matches!(method, Method::Udp(_)) && ear != Ear::Own =>
+        {
             Comparison::Unclear("a UDP service that is silent may have got it")
         }
-        (true, _) => Comparison::Disagree,
+        (Foretold::Open, _) => Comparison::Disagree,
+        (Foretold::Stopped, _) if as_by_closed_port => Comparison::Disagree,
+        (Foretold::Reset | Foretold::Stopped, _) => Comparison::Agree,
     }
 }
 
@@ -290,6 +305,27 @@ mod tests {
         let text =
             "PING 10.0.2.2 (10.0.2.2) 56(84) bytes of data.\n64 bytes from 10.0.2.2: icmp_seq=1 ttl=63 time=0.078 ms\n";
         assert_eq!(read_ping(Some(0), text, ""), Verdict::Reached(Duration::from_micros(78)));
+    }
+
+    #[test]
+    fn a_reset_where_nobody_is_known_to_listen_is_what_an_open_way_to_a_closed_port_gives() {
+        let refused = Verdict::Missed(Reason::Refused, String::new());
+        let silent = Verdict::Missed(Reason::NoAnswer, String::new());
+        let tcp = Method::Tcp(22);
+        for (foretold, ear, verdict, expected) in [
+            (Foretold::Open, Ear::Unknown, &refused, Comparison::Agree),
+            (Foretold::Stopped, Ear::Unknown, &refused, Comparison::Disagree),
+            (Foretold::Reset, Ear::Unknown, &refused, Comparison::Agree),
+            (Foretold::Stopped, Ear::Unknown, &silent, Comparison::Agree),
+            (Foretold::Open, Ear::Own, &refused, Comparison::Disagree),
+            (Foretold::Stopped, Ear::Own, &refused, Comparison::Agree),
+            (Foretold::Open, Ear::Unknown, &silent, Comparison::Disagree),
+        ] {
+            assert_eq!(compare(foretold, tcp, ear, verdict), expected, "{foretold:?}, {ear:?}, {verdict:?}");
+        }
+        // No stack answers a ping so.
+        assert_eq!(compare(Foretold::Stopped, Method::Ping, Ear::Unknown, &refused), Comparison::Agree);
+        assert_eq!(compare(Foretold::Open, Method::Ping, Ear::Unknown, &refused), Comparison::Disagree);
     }
 
     #[test]

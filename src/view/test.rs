@@ -35,6 +35,10 @@ struct Line {
     checks: usize,
     /// How many packets were sent for them.
     packets: usize,
+    /// How many packets said neither yes nor no.
+    unclear: usize,
+    /// How many packets were not sent, as there would be too many: there, the model alone was asked.
+    unsent: usize,
     failures: Vec<Failed>,
 }
 
@@ -65,9 +69,26 @@ fn line(checked: &Checked) -> Line {
     Line {
         expect: checked.line.clone(),
         passed: checked.passed(),
-        checks: checked.findings.len(),
-        packets: checked.findings.iter().filter(|finding| finding.wire.is_some()).count(),
-        failures: checked.failures().map(failed).collect(),
+        checks: checked.checks,
+        packets: checked.packets,
+        unclear: checked.unclear,
+        unsent: checked.unsent,
+        failures: checked.failures.iter().map(failed).collect(),
+    }
+}
+
+impl Line {
+    /// Why it fails, one after the other.
+    fn failures(&self) -> Vec<String> {
+        let nobody = (self.checks == 0).then(|| "it stands for nobody: nothing was checked".to_owned());
+        nobody.into_iter().chain(self.failures.iter().map(Failed::describe)).collect()
+    }
+
+    /// What packets didn't say.
+    fn remarks(&self) -> String {
+        let unclear = (self.unclear > 0).then(|| format!("{} unclear", self.unclear));
+        let unsent = (self.unsent > 0).then(|| format!("{} not sent: the model alone was asked", self.unsent));
+        unclear.into_iter().chain(unsent).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -111,11 +132,14 @@ pub fn test_text(test: &Test) -> String {
     }
     let rows = test.expectations.iter().map(|line| {
         let result = if line.passed { "pass" } else { "FAIL" };
-        vec![result.to_owned(), line.expect.clone(), line.checks.to_string(), line.packets.to_string()]
+        vec![result.to_owned(), line.expect.clone(), line.checks.to_string(), line.packets.to_string(), line.remarks()]
     });
-    let mut text = table(&["", "EXPECTATION", "CHECKS", "PACKETS"], rows);
+    let mut text = table(&["", "EXPECTATION", "CHECKS", "PACKETS", ""], rows);
     for line in test.expectations.iter().filter(|line| !line.passed) {
         let _ = writeln!(text, "\n{}", line.expect);
+        if line.checks == 0 {
+            let _ = writeln!(text, "  {}", line.failures().join(", "));
+        }
         for failure in line.failures.iter().take(SHOWN) {
             let _ = writeln!(text, "  {}", failure.describe());
             for command in &failure.open {
@@ -138,7 +162,7 @@ pub fn test_text(test: &Test) -> String {
 pub fn junit(test: &Test) -> anyhow::Result<String> {
     let mut suite = TestSuite::new(test.file.as_str());
     for line in &test.expectations {
-        let failures: Vec<String> = line.failures.iter().map(Failed::describe).collect();
+        let failures = line.failures();
         let status = match failures.first() {
             None => TestCaseStatus::success(),
             Some(first) => {
@@ -149,6 +173,9 @@ pub fn junit(test: &Test) -> anyhow::Result<String> {
         };
         let mut case = TestCase::new(line.expect.as_str(), status);
         case.set_classname(test.file.as_str()).set_assertions(line.checks);
+        if !line.remarks().is_empty() {
+            case.set_system_out(format!("packets: {}", line.remarks()));
+        }
         suite.add_test_case(case);
     }
     let mut report = Report::new("vpcctl test");

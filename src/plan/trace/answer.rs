@@ -4,14 +4,18 @@ use std::net::Ipv4Addr;
 
 use super::net::{LinkKind, Machine, Net};
 use super::packet::Packet;
-use super::walk::{End, Step, Walk};
+use super::walk::{End, Step, Stop, Walk};
 use crate::error::{Failure, Result};
 use crate::model::endpoint::Endpoint;
 use crate::model::kernel_names as names;
 use crate::model::policy::Traffic;
 use crate::model::state::State;
 use crate::plan::line::Place;
+use crate::plan::probe::Foretold;
 use crate::plan::{probe, topology};
+
+/// What a port where nobody listens answers as well.
+const RESETS: [&str; 2] = ["tcp-reset", "icmp-port-unreachable"];
 
 /// A state as packets meet it.
 pub struct Model<'a> {
@@ -75,6 +79,16 @@ impl Answer {
     /// The step that stopped it.
     pub fn stopped_at(&self) -> Option<&Step> {
         self.back.last().or(self.forth.last()).filter(|step| step.stop.is_some())
+    }
+
+    /// What a sender is to see of it.
+    pub fn foretold(&self) -> Foretold {
+        let stop = self.stopped_at().filter(|_| !self.stopped_back()).and_then(|step| step.stop.as_ref());
+        match stop {
+            _ if self.verdict.is_reached() => Foretold::Open,
+            Some(Stop::Rejected(answer)) if RESETS.contains(&answer.as_str()) => Foretold::Reset,
+            _ => Foretold::Stopped,
+        }
     }
 
     /// Was it the answer that was stopped?
@@ -169,8 +183,11 @@ impl<'a> Model<'a> {
             (None, _) => Verdict::Stopped,
             (_, Err(elsewhere)) => Verdict::Misled(elsewhere),
             (Some(End::Lost(_)), Ok(_)) => Verdict::Stopped,
-            (Some(_), Ok(None)) => Verdict::Reached,
-            (Some(_), Ok(Some(device))) => Verdict::Left(device),
+            (Some(back), Ok(left)) => match (origin.astray(&back, dst), left) {
+                (Some(elsewhere), _) => Verdict::Misled(elsewhere),
+                (None, None) => Verdict::Reached,
+                (None, Some(device)) => Verdict::Left(device),
+            },
         };
         let back = if matches!(verdict, Verdict::Misled(_)) { Vec::new() } else { walk.steps };
         Answer { src: Some(origin.src), dst: Some(dst), forth, back, verdict }
@@ -238,4 +255,24 @@ struct Origin {
     src: Ipv4Addr,
     /// The interface that it comes in by, where it was sent from beyond it.
     by: Option<String>,
+}
+
+impl Origin {
+    /// Where an answer to what was sent to `dst` ends, if not with whom that was sent from.
+    fn astray(&self, back: &End, dst: Ipv4Addr) -> Option<String> {
+        let (is_back, packet, end) = match back {
+            End::Lost(_) => return None,
+            End::Reached(place, packet) => {
+                (self.by.is_none() && *place == self.place, packet, format!("the answer ends in {place}"))
+            }
+            End::Left(device, packet) => {
+                (self.by.as_ref() == Some(device), packet, format!("the answer leaves the host by {device}"))
+            }
+        };
+        if !is_back {
+            return Some(end);
+        }
+        let is_answer = (packet.src, packet.dst) == (dst, self.src);
+        (!is_answer).then(|| format!("the answer comes from {} to {}", packet.src, packet.dst))
+    }
 }

@@ -113,6 +113,10 @@ pub fn policy_rule(model: &Model<'_>, question: &Question, answer: &Answer, step
     })?;
     let remote = if direction == Direction::Ingress { answer.src? } else { answer.dst? };
     let verdict = policy.verdict(direction, question.traffic, remote);
+    // The rule in the kernel is what decided: a policy that says otherwise is not why.
+    if (verdict.action == Action::Allow) != step.stop.is_none() {
+        return None;
+    }
     let list = policy.rules(direction);
     let says = verdict
         .rule
@@ -145,6 +149,11 @@ pub fn cause(model: &Model<'_>, question: &Question, answer: &Answer) -> Cause {
     if let Some(step) = answer.stopped_at() {
         if let Some(rule) = policy_rule(model, question, answer, step) {
             return Cause { why: rule.to_string(), fix: allowing(question, answer, &rule) };
+        }
+        // A rule of its own decided: that is told, and no line of a policy says so.
+        let at_instance = matches!(Role::of(model.state, &step.place), Role::Instance(..));
+        if let Some(rule) = step.rule.as_ref().filter(|_| at_instance) {
+            return never(format!("rule {} of {}: {}", rule.number, rule.chain, step.detail));
         }
         if matches!(step.stop, Some(Stop::Martian | Stop::Locked | Stop::Endless | Stop::NoLink)) {
             return never(step.detail.clone());
@@ -243,6 +252,10 @@ fn outwards(model: &Model<'_>, answer: &Answer, name: &VpcName, subnet_name: &Na
         return never(format!("nobody in {name} has the address {dst}"));
     }
     if let Some(peer) = peers.next() {
+        let router = model.machine.places.get(&Place::Netns(names::router(peer)));
+        if router.is_some_and(|router| router.owns(dst)) {
+            return never(format!("{dst} is the router's of {peer}: only its own instances may ping it"));
+        }
         return never(format!("nobody in {peer} has the address {dst}"));
     }
     if dst.is_link_local() {
@@ -261,8 +274,11 @@ fn outwards(model: &Model<'_>, answer: &Answer, name: &VpcName, subnet_name: &Na
             why: format!("{name}/{subnet_name} is private: it never reaches the internet"),
             fix: Some(Fix::MakePublic(name.clone(), subnet_name.clone())),
         },
+        // No more than is asked for: with other public subnets, this one alone.
         (SubnetType::Public, None) => {
-            Cause { why: format!("{name} has no NAT"), fix: Some(Fix::EnableNat(name.clone(), None)) }
+            let others = vpc.subnets.values().filter(|subnet| subnet.kind == SubnetType::Public).count() > 1;
+            let only = others.then(|| subnet_name.clone());
+            Cause { why: format!("{name} has no NAT"), fix: Some(Fix::EnableNat(name.clone(), only)) }
         }
         (SubnetType::Public, Some(_)) if !serves => Cause {
             why: format!("the NAT of {name} doesn't serve {subnet_name}"),

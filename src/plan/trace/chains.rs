@@ -123,8 +123,13 @@ impl Net {
             ReadSet::Senders(senders) => senders.contains(&(address, packet.mac.to_uppercase())),
             ReadSet::Nets { entries, prefixes } => {
                 let port = |source: &bool| if *source { packet.sport } else { packet.dport };
-                let number = if packet.transport == Transport::Tcp { 6 } else { 17 };
-                let port = sources.get(1).map(|source| (number, port(source)));
+                let port = match (sources.get(1), packet.transport) {
+                    (None, _) => None,
+                    (Some(source), Transport::Tcp) => Some((6, port(source))),
+                    (Some(source), Transport::Udp) => Some((17, port(source))),
+                    // What has no ports is in no set with ports.
+                    (Some(_), Transport::Icmp | Transport::Other) => return false,
+                };
                 // The longest prefix decides.
                 let around = prefixes.iter().rev().filter_map(|&prefix| Cidr::containing(address, prefix));
                 around.filter_map(|net| entries.get(&(net, port))).next().copied().unwrap_or(false)

@@ -12,6 +12,7 @@ use crate::model::facts::HostFacts;
 use crate::model::name::{Name, VpcName};
 use crate::model::policy::{Direction, Policy, Rule};
 use crate::model::state::{CidrPair, State, SubnetType};
+use crate::plan::script::quote;
 
 /// The most edits that are tried one after the other.
 const MOST: usize = 6;
@@ -64,7 +65,8 @@ impl fmt::Display for Fix {
                 let owner = scope.owner();
                 let place = before.map(|number| format!(" before {direction}[{number}]"));
                 let place = place.unwrap_or_else(|| format!(" in {direction}"));
-                write!(f, "vpcctl apply-policy {owner} {file}, once {file} has {rule}{place}")
+                let quoted = quote(file);
+                write!(f, "vpcctl apply-policy {owner} {quoted}, once {file} has {rule}{place}")
             }
         }
     }

@@ -338,7 +338,15 @@ impl Net {
 
     /// The address that the place takes for what it sends by a route.
     pub fn source_for(&self, route: &Route) -> Option<Ipv4Addr> {
-        let Hop::Device { device, gateway, source } = &route.hop else {
+        match &route.hop {
+            Hop::Device { source: Some(source), .. } => Some(*source),
+            _ => self.address_beside(route),
+        }
+    }
+
+    /// The device's address in the network of the next hop, or its first one: what translations take, whatever the route says.
+    pub fn address_beside(&self, route: &Route) -> Option<Ipv4Addr> {
+        let Hop::Device { device, gateway, .. } = &route.hop else {
             return None;
         };
         let of_device = || self.addresses.iter().filter(|address| &address.device == device);
@@ -346,7 +354,7 @@ impl Net {
             let gateway = gateway.unwrap_or(route.to.network());
             Cidr::containing(address.address, address.prefix).is_some_and(|net| net.contains(gateway))
         };
-        source.or_else(|| of_device().find(near).or_else(|| of_device().next()).map(|address| address.address))
+        of_device().find(near).or_else(|| of_device().next()).map(|address| address.address)
     }
 
     /// A host with one interface, up, with an address of a /24 and a default route.

@@ -222,8 +222,8 @@ impl<'a> Walk<'a> {
         let Fate::Masqueraded(rule) = net.walk(Table::Nat, "POSTROUTING", way, packet) else {
             return;
         };
-        let own = net.addresses.iter().find(|address| Some(address.device.as_str()) == way.to);
-        let Some(own) = own.map(|own| own.address) else {
+        let route = net.route(packet.dst, way.from.unwrap_or("lo"));
+        let Some(own) = route.and_then(|route| net.address_beside(&route)) else {
             return;
         };
         let detail = format!("the source {} becomes {own}", packet.src);
