@@ -94,8 +94,8 @@ impl Ground {
             Failure::new(Kind::Host, format!("cannot look at the host's network: {}", error.reason))
         })?;
         let uplinks: BTreeSet<String> = state.vpcs.keys().map(|vpc| names::uplink_on_host(vpc).to_string()).collect();
-        let host = Net::of_host(&seen, &|device| uplinks.contains(device));
         let facts = facts::from_seen(&seen, &state, FirewallFacts::default());
+        let host = Net::of_host(&seen, &facts, &|device| uplinks.contains(device));
         Ok(Ground { state, host, facts })
     }
 

@@ -175,33 +175,33 @@ fn policies_of<'a>(state: &'a State, end: &Endpoint) -> Vec<&'a Policy> {
 mod tests {
     use super::*;
 
-    fn asked(policy: &str) -> Vec<u16> {
-        let policy: Policy = serde_json::from_str(policy).unwrap();
-        boundaries(policy.ingress.rules.iter().map(|rule| &rule.ports)).into_iter().collect()
+    fn policy(rules: &str) -> Policy {
+        let list = format!(r#"{{"default": "allow", "rules": {rules}}}"#);
+        serde_json::from_str(&format!(r#"{{"ingress": {list}, "egress": {list}}}"#)).unwrap()
+    }
+
+    fn asked(rules: &str) -> Vec<u16> {
+        boundaries(policy(rules).ingress.rules.iter().map(|rule| &rule.ports)).into_iter().collect()
     }
 
     #[test]
     fn a_port_of_every_range_of_which_rules_say_the_same_is_asked_for() {
-        assert_eq!(asked(r#"{"ingress": [{"action": "deny"}]}"#), [1]);
+        assert_eq!(asked("[]"), [1]);
         // Below it, and above it.
-        let one = r#"{"ingress": {"default": "allow", "rules": [{"protocol": "tcp", "port": "1000-60000", "action": "deny"}]}}"#;
-        assert_eq!(asked(one), [1, 1000, 60001]);
+        assert_eq!(asked(r#"[{"protocol": "tcp", "ports": ["1000-60000"], "action": "deny"}]"#), [1, 1000, 60001]);
         // Only in the middle it is open.
-        let inner = r#"{"ingress": [{"protocol": "tcp", "port": 7000, "action": "deny"}, {"protocol": "tcp", "port": 7100, "action": "deny"},
-            {"protocol": "tcp", "port": "7000-7100", "action": "allow"}]}"#;
+        let inner = r#"[{"protocol": "tcp", "ports": [7000], "action": "deny"}, {"protocol": "tcp", "ports": [7100], "action": "deny"},
+            {"protocol": "tcp", "ports": ["7000-7100"], "action": "allow"}]"#;
         assert_eq!(asked(inner), [1, 7000, 7001, 7100, 7101]);
-        let last =
-            r#"{"ingress": {"default": "allow", "rules": [{"protocol": "tcp", "port": "1-65534", "action": "deny"}]}}"#;
-        assert_eq!(asked(last), [1, 65535]);
-        assert_eq!(asked(r#"{"ingress": [{"protocol": "udp", "port": "9-65535", "action": "deny"}]}"#), [1, 9]);
+        assert_eq!(asked(r#"[{"protocol": "tcp", "ports": ["1-65534"], "action": "deny"}]"#), [1, 65535]);
+        assert_eq!(asked(r#"[{"protocol": "udp", "ports": ["9-65535"], "action": "deny"}]"#), [1, 9]);
     }
 
     #[test]
     fn every_verdict_of_a_policy_is_that_of_a_port_that_is_asked_for() {
-        let text = r#"{"ingress": [{"protocol": "tcp", "port": [22, "80-90"], "action": "reject"},
-            {"protocol": "tcp", "port": "70-100", "action": "allow"}, {"port": "1024-65535", "action": "deny"}]}"#;
-        let policy: Policy = serde_json::from_str(text).unwrap();
-        let (asked, remote) = (asked(text), std::net::Ipv4Addr::new(10, 0, 0, 2));
+        let rules = r#"[{"protocol": "tcp", "ports": [22, "80-90"], "action": "reject"},
+            {"protocol": "tcp", "ports": ["70-100"], "action": "allow"}, {"protocol": "tcp", "ports": ["95-65000"], "action": "deny"}]"#;
+        let (policy, asked, remote) = (policy(rules), asked(rules), std::net::Ipv4Addr::new(10, 0, 0, 2));
         let says = |port| policy.verdict(Direction::Ingress, Traffic::Tcp(port), remote).action;
         for port in 1..=u16::MAX {
             let near = asked.iter().copied().filter(|asked| *asked <= port).max().unwrap();

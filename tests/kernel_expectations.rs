@@ -99,7 +99,7 @@ fn a_denial_without_a_port_is_asked_of_every_range_and_what_is_not_sent_is_told(
     let told: Vec<&str> = failures.iter().map(|failure| failure["how"].as_str().unwrap()).collect();
     assert!(told.contains(&"tcp/7001") && told.iter().all(|how| how.ends_with("/7001")), "{found:#}");
     assert!(failures.iter().all(|failure| failure["packet"] == "answered"), "{found:#}");
-    let many = "{default: deny, rules: [{port: [10, 20, 30, 40, 50, 60, 70], action: deny}]}";
+    let many = "[{port: [10, 20, 30, 40, 50, 60, 70], action: deny}]";
     sandbox.file("net.yaml", &with_policy(many, "expect: [web -> db deny]\n"));
     sandbox.ok("vpcctl apply -f $T/net.yaml");
     let found = results(&mut sandbox, 0);

@@ -111,6 +111,21 @@ fn a_reset_of_a_host_that_lost_its_rules_does_not_pass_for_a_rule() {
 }
 
 #[test]
+fn the_hosts_own_routes_and_forwarding_are_those_that_it_has() {
+    let mut sandbox = network();
+    sandbox.ok("sysctl -qw net.ipv4.ip_forward=1");
+    let told = sandbox.expect(1, "vpcctl reach internet vpc1/public --port 80").stdout;
+    assert!(!told.contains("is not forwarded") && told.contains("prohibited 10.0.0.0/16"), "{told}");
+    sandbox.ok("vpcctl reach vpc1/public internet");
+    sandbox.ok("ip route add blackhole 203.0.113.0/24");
+    let found = json(&mut sandbox, 1, "vpc1/public internet");
+    assert_eq!((&found["agree"], &found["stopped"]["decides"]), (&true.into(), &"route".into()), "{found:#}");
+    sandbox.ok("ip route del blackhole 203.0.113.0/24");
+    sandbox.ok("ip route replace default nexthop via 198.51.100.1 dev eth0 weight 2 nexthop via 198.51.100.1 dev eth0");
+    sandbox.ok("vpcctl reach vpc1/public internet");
+}
+
+#[test]
 fn what_cannot_be_asked_is_no_answer() {
     let mut sandbox = network();
     for nobody in ["255.255.255.255", "224.0.0.1", "0.0.0.0"] {

@@ -12,6 +12,7 @@ pub mod answer;
 pub mod cause;
 pub mod chains;
 pub mod fix;
+mod host;
 pub mod net;
 pub mod packet;
 pub mod reading;

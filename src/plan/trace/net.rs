@@ -6,7 +6,6 @@ use std::net::Ipv4Addr;
 use super::reading::{ReadRule, Target};
 use crate::model::cidr::Cidr;
 use crate::plan::line::Place;
-use crate::plan::observed::Seen;
 use crate::plan::op::{End, Object, Op, Via};
 use crate::plan::rule::Table;
 
@@ -370,34 +369,9 @@ impl Net {
             ..Net::default()
         }
     }
-
-    /// The host as `ip` shows it, without what is vpcctl's: interfaces that lead outside, their addresses and routes.
-    pub fn of_host(seen: &Seen, is_ours: &dyn Fn(&str) -> bool) -> Self {
-        let mut net = Net::default();
-        for (name, link) in seen.links.iter().filter(|(name, _)| !is_ours(name)) {
-            let kind = if name == "lo" { LinkKind::Loopback } else { LinkKind::Outside };
-            net.links.insert(name.clone(), Link { kind, mac: link.mac.clone(), up: link.up, ..Link::default() });
-        }
-        for (device, address, prefix) in seen.addresses.iter().filter(|(device, ..)| !is_ours(device)) {
-            let (device, address, prefix) = (device.clone(), *address, *prefix);
-            net.addresses.push(Address { device, address, prefix, routed: true });
-        }
-        net.routes = seen
-            .routes
-            .iter()
-            .filter_map(|route| {
-                let is_main = matches!(route.table.as_deref(), None | Some("main"));
-                let device = route.dev.clone().filter(|device| is_main && !is_ours(device))?;
-                let to = if route.dst == "default" { Cidr::ANY } else { parse_network(&route.dst)? };
-                let address = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
-                let hop = Hop::Device { device, gateway: address(&route.gateway), source: address(&route.prefsrc) };
-                Some(Route { table: MAIN, to, metric: route.metric.unwrap_or(0), hop })
-            })
-            .collect();
-        net
-    }
 }
 
-fn parse_network(text: &str) -> Option<Cidr> {
+/// A network or an address, as `ip` and ipset write it.
+pub(super) fn parse_network(text: &str) -> Option<Cidr> {
     text.parse().ok().or_else(|| text.parse().ok().map(Cidr::host))
 }

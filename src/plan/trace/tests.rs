@@ -4,12 +4,15 @@ use std::net::Ipv4Addr;
 
 use super::answer::{Model, Question, Verdict};
 use super::fix::{Fix, opening};
-use super::net::Net;
+use super::net::{Address, Net};
+use super::reading::Target;
 use super::walk::Stop;
 use crate::model::edit::{self, InstanceSpec, NatSpec, PolicyScope, SubnetSpec, VpcSpec};
 use crate::model::facts::{HostFacts, HostLink};
+use crate::model::kernel_names as names;
 use crate::model::policy::{Policy, Traffic};
 use crate::model::state::{CidrPair, State, SubnetType};
+use crate::plan::line::Place;
 use crate::plan::trace::cause::{Role, cause};
 
 const INTERNET: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
@@ -180,7 +183,7 @@ fn what_stops_a_packet_is_named_and_what_opens_it_does() {
         vpcctl enable-nat a
     a/db to internet: a/db is private: it never reaches the internet
         vpcctl apply -f FILE, once FILE has `type: public` for subnet a/db
-        vpcctl enable-nat a
+        vpcctl enable-nat a --subnet db
     a/web to host: a VPC opens nothing on the host
     host to d/app: d has no host access
         vpcctl apply -f FILE, once FILE has `host-access: true` for VPC d
@@ -239,4 +242,54 @@ fn a_thief_is_stopped_at_the_bridge() {
     let step = walk.steps.last().unwrap();
     assert_eq!(step.stop, Some(Stop::Dropped));
     assert_eq!(step.detail, "a stolen address or MAC");
+}
+
+#[test]
+fn a_policy_is_not_blamed_for_what_a_rule_does_otherwise() {
+    let mut state = state();
+    let policy =
+        r#"{"ingress": {"default": "deny", "rules": [{"protocol": "tcp", "ports": [80], "action": "allow"}]}}"#;
+    put_policy(&mut state, "db", policy);
+    let mut model = Model::new(&state, &host()).unwrap();
+    let place = Place::Netns(names::instance(&name("a"), &name("db"), None));
+    let chains = &mut model.machine.places.get_mut(&place).unwrap().chains;
+    let rules = chains.values_mut().flat_map(|chain| &mut chain.rules);
+    rules.filter(|rule| rule.purpose.starts_with("ingress[0]")).for_each(|rule| rule.target = Target::Drop);
+    let question = question("a/web", "a/db", Traffic::Tcp(80));
+    let answer = model.ask(&question);
+    assert_eq!(answer.verdict, Verdict::Stopped);
+    let told = cause(&model, &question, &answer);
+    assert!(told.why.starts_with("rule ") && !told.why.contains("the policy of"), "{told:?}");
+    assert_eq!(told.fix, None);
+}
+
+#[test]
+fn an_answer_that_ends_with_somebody_else_is_none() {
+    let state = state();
+    let mut model = Model::new(&state, &host()).unwrap();
+    let question = question("a/web", "a/db", Traffic::Icmp);
+    assert_eq!(model.ask(&question).verdict, Verdict::Reached);
+    let stolen = Ipv4Addr::new(10, 0, 1, 2);
+    let router = model.machine.places.get_mut(&Place::Netns(names::router(&name("a")))).unwrap();
+    let thief = router.neighbours[&("br-a".to_owned(), Ipv4Addr::new(10, 0, 1, 3))].clone();
+    router.neighbours.insert(("br-a".to_owned(), stolen), thief);
+    let two: crate::model::name::Name = name("two");
+    let place = Place::Netns(names::instance(&name("a"), &name("web"), Some(&two)));
+    let address = Address { device: "eth0".into(), address: stolen, prefix: 24, routed: true };
+    model.machine.places.get_mut(&place).unwrap().addresses.push(address);
+    assert_eq!(model.ask(&question).verdict, Verdict::Misled(format!("the answer ends in {place}")));
+}
+
+#[test]
+fn translation_takes_the_address_beside_the_next_hop() {
+    let mut state = state();
+    let pool = edit::DEFAULT_POOL.parse().unwrap();
+    let spec = NatSpec { vpc: name("a"), subnet: None, wan: None, nameservers: vec![], pool };
+    edit::enable_nat(&mut state, &spec, &facts()).unwrap();
+    let mut host = host();
+    let other = Address { device: "eth0".into(), address: Ipv4Addr::new(192, 0, 2, 9), prefix: 24, routed: true };
+    host.addresses.insert(0, other);
+    let answer = Model::new(&state, &host).unwrap().ask(&question("a/web", "internet", Traffic::Icmp));
+    let told: Vec<&str> = answer.forth.iter().map(|step| step.detail.as_str()).collect();
+    assert!(told.last().unwrap().ends_with(" becomes 198.51.100.10"), "{told:?}");
 }
