@@ -247,9 +247,12 @@ fn a_thief_is_stopped_at_the_bridge() {
 #[test]
 fn a_policy_is_not_blamed_for_what_a_rule_does_otherwise() {
     let mut state = state();
-    let policy =
-        r#"{"ingress": {"default": "deny", "rules": [{"protocol": "tcp", "ports": [80], "action": "allow"}]}}"#;
-    put_policy(&mut state, "db", policy);
+    put_policy(
+        &mut state,
+        "db",
+        r#"{"ingress": {"default": "deny", "rules": [{"protocol": "tcp", "ports": [80], "action": "allow"}]},
+            "egress": {"default": "deny"}}"#,
+    );
     let mut model = Model::new(&state, &host()).unwrap();
     let place = Place::Netns(names::instance(&name("a"), &name("db"), None));
     let chains = &mut model.machine.places.get_mut(&place).unwrap().chains;
