@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::error::{Failure, Kind, Result};
 use crate::host::ears::{self, Spot};
-use crate::host::{facts, look, namespace, privilege, probe, run};
+use crate::host::{facts, look, namespace, privilege, probe, rules, run};
+use crate::model::cidr::Cidr;
 use crate::model::edit::DEFAULT_POOL;
 use crate::model::endpoint::Endpoint;
 use crate::model::facts::{FirewallFacts, HostFacts};
@@ -120,21 +121,19 @@ impl Ground {
         pair.to.check(&self.state)?;
         [&pair.from, &pair.to].into_iter().try_for_each(check_address)?;
         let from = model.sender(&pair.from)?;
-        let (to, traffic) = (pair.to.clone(), pair.method.traffic());
-        let question = Question { from: from.clone(), to, traffic, internet: sending.internet };
+        let pair = Pair { from, ..pair.clone() };
+        let question = pair.question(sending.internet);
         let answer = model.ask(&question);
         let target = cause::intended(model, &question, &answer);
         let is_open = answer.verdict.is_reached();
         let cause = (!is_open).then(|| cause::cause(model, &question, &answer));
-        let pair = Pair { from, ..pair.clone() };
         Ok(Finding { pair, answer, target, cause, fixes: Vec::new(), wire: None })
     }
 
     /// Looks for what opens it: the model is made anew for each edit that is tried.
     pub fn look_for_fixes(&self, finding: &mut Finding, internet: Ipv4Addr) {
-        let Pair { from, to, method } = finding.pair.clone();
-        let question = Question { from, to, traffic: method.traffic(), internet };
         if let Some(cause) = &finding.cause {
+            let question = finding.pair.question(internet);
             finding.fixes = opening(&self.state, &self.host, &self.facts, &question, cause);
         }
     }
@@ -195,15 +194,17 @@ impl Ground {
         let ends = [&finding.pair.from, &finding.target];
         let vpcs: BTreeSet<_> = ends.into_iter().filter_map(Endpoint::vpc).cloned().collect();
         let owners = vpcs.iter().cloned().map(Owner::Vpc).chain([Owner::Host]).collect();
-        let drift = session.compare(&Subject::Of(owners)).map(|found| found.differences.len()).unwrap_or_default();
+        let drift = match session.compare(&Subject::Of(owners)) {
+            Ok(found) => found.differences.len(),
+            Err(failure) => return format!("the kernel can't be compared with the state: {failure}"),
+        };
         if drift > 0 {
             let objects = if drift == 1 { "1 object is" } else { &format!("{drift} objects are") };
             return format!("{objects} not as the state says: `vpcctl check` names what, `vpcctl repair` mends it");
         }
         if let trace::Verdict::Left(device) = &finding.answer.verdict {
-            let barrier = device.parse().ok().zip(self.pool().parse().ok()).and_then(
-                |(wan, pool): (_, crate::model::cidr::Cidr)| facts::forward_rules().barrier(&wan, pool.network()),
-            );
+            let wan_and_pool = device.parse().ok().zip(self.pool());
+            let barrier = wan_and_pool.and_then(|(wan, pool)| facts::forward_rules().barrier(&wan, pool.network()));
             if let Some(barrier) = barrier {
                 return format!("{barrier}: {}", barrier.remedy());
             }
@@ -213,7 +214,7 @@ impl Ground {
             );
         }
         let foreign = ends.into_iter().find_map(|end| {
-            let rule = facts::foreign_rules(&place_of(end)?).into_iter().next()?;
+            let rule = rules::foreign(&place_of(end)?).into_iter().next()?;
             Some(format!("`{rule}` in {end} is not vpcctl's: `vpcctl exec {end} -- iptables -S` shows it"))
         });
         foreign.unwrap_or_else(|| {
@@ -221,13 +222,19 @@ impl Ground {
         })
     }
 
-    fn pool(&self) -> String {
-        let pool = self.state.vpcs.values().find_map(|vpc| vpc.uplink).map(|uplink| uplink.pool.to_string());
-        pool.unwrap_or_else(|| DEFAULT_POOL.to_owned())
+    fn pool(&self) -> Option<Cidr> {
+        let pool = self.state.vpcs.values().find_map(|vpc| vpc.uplink).map(|uplink| uplink.pool);
+        pool.or_else(|| DEFAULT_POOL.parse().ok())
     }
 }
 
 impl Pair {
+    /// What the model is asked.
+    pub fn question(&self, internet: Ipv4Addr) -> Question {
+        let Pair { from, to, method } = self.clone();
+        Question { from, to, traffic: method.traffic(), internet }
+    }
+
     /// Can vpcctl send for the sender?
     pub fn can_send(&self) -> bool {
         matches!(self.from, Endpoint::Instance(..) | Endpoint::Host)

@@ -1,7 +1,5 @@
 //! How commands run: dry run, repetition, healing, conflicts, bad input.
 
-#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
-
 mod support;
 
 use support::Sandbox;

@@ -1,8 +1,13 @@
 //! Arguments that several commands share, and how their two spellings, by place and by flag, become one value.
 
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
 use clap::Args;
 
+use crate::commands::test_connectivity::seconds;
 use crate::error::{Failure, Result};
+use crate::inquiry::Sending;
 use crate::model::cidr::Cidr;
 use crate::model::edit::DEFAULT_POOL;
 use crate::model::kernel_names;
@@ -20,6 +25,28 @@ pub fn one<T>(what: &str, by_place: Option<T>, by_flag: Option<T>) -> Result<T> 
             Err(Failure::usage(format!("the {what} is given twice")).hint("give it by place or by flag, not both"))
         }
         (None, None) => Err(Failure::usage(format!("the {what} is missing")).hint("--help shows how to write it")),
+    }
+}
+
+/// How packets are sent to compare the model with.
+#[derive(Debug, Args)]
+pub struct SendingArgs {
+    /// Ask the model alone, and send nothing
+    #[arg(long)]
+    no_probe: bool,
+    /// How many seconds to wait for an answer
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    timeout: Duration,
+    /// The address that stands for the internet
+    #[arg(long, env = "VPCCTL_INTERNET", default_value = "1.1.1.1", value_name = "ADDRESS", hide_env_values = true)]
+    internet: Ipv4Addr,
+}
+
+impl SendingArgs {
+    /// How; a dry run sends nothing.
+    pub fn get(&self, session: &Session<'_>) -> Sending {
+        let patience = (!self.no_probe && !session.dry_run).then_some(self.timeout);
+        Sending { internet: self.internet, patience, inside: self.timeout }
     }
 }
 

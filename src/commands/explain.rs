@@ -12,7 +12,8 @@ use crate::session::Session;
 /// Say what a command makes, and what it is for
 ///
 /// Before a command that changes something: each kernel object that it would make or take away, in order, with what it is for, what
-/// a cloud calls it, and the command lines. These are the lines of --dry-run. Before the name of a VPC: the same of what there is.
+/// a cloud calls it, and the command lines. These are the lines of --dry-run, but for links that go in one, which are shown one by
+/// one. Before the name of a VPC: the same of what there is.
 /// It changes nothing. Where the kernel has not what the state file says, the command would do more.
 #[derive(Debug, Args)]
 #[command(

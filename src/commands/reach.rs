@@ -1,13 +1,10 @@
 //! `vpcctl reach`.
 
-use std::net::Ipv4Addr;
-use std::time::Duration;
-
 use clap::{Args, ValueEnum};
 
-use crate::commands::test_connectivity::seconds;
+use crate::commands::args::SendingArgs;
 use crate::error::{Failure, Kind, Result};
-use crate::inquiry::{Finding, Ground, Pair, Sending};
+use crate::inquiry::{Finding, Ground, Pair};
 use crate::model::endpoint::Endpoint;
 use crate::plan::probe::{self, Comparison, Method};
 use crate::plan::trace::Model;
@@ -43,15 +40,8 @@ pub struct Reach {
     /// What is sent [default: tcp with a port, else icmp]
     #[arg(long, value_name = "PROTOCOL")]
     protocol: Option<Protocol>,
-    /// Ask the model alone, and send nothing
-    #[arg(long)]
-    no_probe: bool,
-    /// How many seconds to wait for an answer
-    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
-    timeout: Duration,
-    /// The address that stands for the internet
-    #[arg(long, env = "VPCCTL_INTERNET", default_value = "1.1.1.1", value_name = "ADDRESS", hide_env_values = true)]
-    internet: Ipv4Addr,
+    #[command(flatten)]
+    sending: SendingArgs,
 }
 
 /// What is sent.
@@ -66,18 +56,16 @@ impl Reach {
     pub(super) fn run(&self, session: &Session<'_>) -> anyhow::Result<u8> {
         let pair = Pair { from: self.from.clone(), to: self.to.clone(), method: self.method()? };
         let ground = Ground::look(session)?;
-        // A dry run sends nothing.
-        let patience = (!self.no_probe && !session.dry_run).then_some(self.timeout);
-        let sending = Sending { internet: self.internet, patience, inside: self.timeout };
+        let sending = self.sending.get(session);
         let model = Model::new(&ground.state, &ground.host)?;
         let Some(mut finding) = ground.find(session, &model, &[pair], sending)?.pop() else {
             return Ok(NOT_REACHABLE);
         };
-        ground.look_for_fixes(&mut finding, self.internet);
-        if patience.is_some() && !finding.pair.can_send() {
+        ground.look_for_fixes(&mut finding, sending.internet);
+        if sending.patience.is_some() && !finding.pair.can_send() {
             session.ui.note(&format!("nobody sends for `{}`: the model alone is asked", finding.pair.from));
         }
-        session.ui.value(&reach::reach(&model, &finding, self.internet), reach::reach_text)?;
+        session.ui.value(&reach::reach(&model, &finding, sending.internet), reach::reach_text)?;
         if finding.wire.as_ref().is_some_and(|wire| wire.comparison == Comparison::Disagree) {
             return Err(disagreement(session, &ground, &finding).into());
         }

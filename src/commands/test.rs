@@ -1,16 +1,14 @@
 //! `vpcctl test`.
 
 use std::io;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Args;
 
-use crate::commands::test_connectivity::seconds;
+use crate::commands::args::SendingArgs;
 use crate::commands::topology::FileArg;
 use crate::error::{Failure, Kind, Result};
-use crate::inquiry::{Ground, Sending};
+use crate::inquiry::Ground;
 use crate::own_file;
 use crate::session::Session;
 use crate::verification::{self, Checked};
@@ -25,8 +23,9 @@ const MODE: u32 = 0o644;
 /// Check the network against a file's expectations
 ///
 /// Each line of `expect:` in a topology file, such as `vpc1/web -> vpc1/db:5432 allow` or `dev -> prod deny`, for each two instances that
-/// it stands for: by the model, and by packets. Where nobody listens, vpcctl does, as long as that takes. The exit code is 0 if all
-/// is as expected, 1 if not, or if nothing was checked: the file has no `expect:`, or a line stands for nobody.
+/// it stands for: by the model, and by packets. Where nobody listens, vpcctl does, as long as that takes. For an answer from this machine
+/// that is not to come it waits a moment only. The exit code is 0 if all is as expected, 1 if not, or if nothing was checked: the
+/// file has no `expect:`, or a line stands for nobody.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vpcctl test -f net.yaml
@@ -38,15 +37,8 @@ pub struct Test {
     /// Also write the results as JUnit XML into this file
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Ask the model alone, and send nothing
-    #[arg(long)]
-    no_probe: bool,
-    /// How many seconds to wait for an answer that is to come
-    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
-    timeout: Duration,
-    /// The address that stands for the internet
-    #[arg(long, env = "VPCCTL_INTERNET", default_value = "1.1.1.1", value_name = "ADDRESS", hide_env_values = true)]
-    internet: Ipv4Addr,
+    #[command(flatten)]
+    sending: SendingArgs,
 }
 
 impl Test {
@@ -57,9 +49,7 @@ impl Test {
         let junit = junit.map(|path| std::path::absolute(path).map_err(|error| unwritten(path, &error))).transpose()?;
         junit.as_deref().map_or(Ok(()), make_way)?;
         let ground = Ground::look(session)?;
-        let patience = (!self.no_probe && !session.dry_run).then_some(self.timeout);
-        let sending = Sending { internet: self.internet, patience, inside: self.timeout };
-        let checked = verification::check(session, &ground, &lines, sending)?;
+        let checked = verification::check(session, &ground, &lines, self.sending.get(session))?;
         let result = view::test::test(described.name(), &checked);
         session.ui.value(&result, view::test::test_text)?;
         if let Some(path) = &junit {

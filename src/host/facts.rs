@@ -135,19 +135,6 @@ fn nft_listing() -> Option<Listing> {
     ask(Program::Nft, &["-j", "list", "ruleset"]).and_then(|text| Listing::read(&text).ok())
 }
 
-/// What built-in chains of a place have besides the jumps to vpcctl's own, as `iptables-save` prints it. What can't be asked counts as
-/// not there.
-pub fn foreign_rules(place: &Place) -> Vec<String> {
-    let save = Call::plain(place.clone(), Program::IptablesSave, &[]);
-    let text = namespace::within(place, || run::check(&save)).ok().and_then(Result::ok).unwrap_or_default();
-    let is_builtin = |line: &&str| {
-        let chain = line.strip_prefix("-A ").and_then(|rest| rest.split(' ').next());
-        chain.is_some_and(|chain| ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"].contains(&chain))
-    };
-    let foreign = text.lines().filter(is_builtin).filter(|line| !line.contains(names::CHAIN_PREFIX));
-    foreign.map(str::to_owned).collect()
-}
-
 fn ask(program: Program, args: &[&str]) -> Option<String> {
     run::find(program.as_str()).ok()?;
     run::check(&Call::plain(Place::Host, program, args)).ok()
@@ -168,7 +155,7 @@ fn firewall() -> Result<FirewallFacts, Failure> {
         // A dry run by somebody who may not look: nothing is known to be there.
         return Ok(FirewallFacts::default());
     }
-    rules::names().map_err(|error| cannot_look("rules", &error))
+    rules::tables_and_chains().map_err(|error| cannot_look("rules", &error))
 }
 
 /// The facts in what was seen; the uplinks of the state's VPCs are not among them.

@@ -205,10 +205,7 @@ fn in_process(place: &Place, questions: &Questions) -> Option<Seen> {
 
 /// The kernel's lists that answer the questions, for the namespace of this thread.
 fn lists(questions: &Questions) -> io::Result<Vec<RouteNetlinkMessage>> {
-    let mut kernel = Netlink::open(None)?;
-    let lists = netlink::requests(questions);
-    let lists: io::Result<Vec<_>> = lists.iter().map(|request| kernel.dump(request)).collect();
-    lists.map(|lists| lists.into_iter().flatten().collect())
+    Netlink::open(None)?.lists(&netlink::requests(questions))
 }
 
 /// The links, addresses and routes of the namespace that vpcctl was started in, for who needs no more of them than what they are

@@ -16,7 +16,7 @@ mod pool;
 pub mod privilege;
 pub mod probe;
 pub mod processes;
-mod rules;
+pub mod rules;
 pub mod run;
 pub mod settings;
 pub mod watch;

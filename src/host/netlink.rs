@@ -45,6 +45,12 @@ impl Netlink {
         Err(io::ErrorKind::ResourceBusy.into())
     }
 
+    /// What all of these ask for, one list after the other.
+    pub fn lists<M: Payload>(&mut self, requests: &[M]) -> io::Result<Vec<M>> {
+        let lists: io::Result<Vec<_>> = requests.iter().map(|request| self.dump(request)).collect();
+        lists.map(|lists| lists.into_iter().flatten().collect())
+    }
+
     /// The one object that `request` names.
     pub fn get<M: Payload>(&mut self, request: &M) -> io::Result<M> {
         self.send(request, 0, 0)?;

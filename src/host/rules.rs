@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Kind;
 use crate::host::netlink::Netlink;
-use crate::host::{StepError, look, run};
+use crate::host::{StepError, look, namespace, run};
 use crate::model::facts::FirewallFacts;
 use crate::model::flavour::Flavour;
+use crate::model::kernel_names as names;
 use crate::plan::batch::{Call, Program};
 use crate::plan::line::Place;
 use crate::plan::observed::Seen;
@@ -80,14 +81,12 @@ impl Shared {
 
 /// The kernel's lists of what nf_tables has in the namespace of this thread.
 fn lists(requests: &[RawMessage]) -> io::Result<Vec<RawMessage>> {
-    let mut kernel = Netlink::open(Some(rustix::net::netlink::NETFILTER))?;
-    let lists: io::Result<Vec<_>> = requests.iter().map(|request| kernel.dump(request)).collect();
-    lists.map(|lists| lists.into_iter().flatten().collect())
+    Netlink::open(Some(rustix::net::netlink::NETFILTER))?.lists(requests)
 }
 
 /// The host's tables and chains. Of the legacy flavour, which nf_tables' messages don't tell of, and where its kernel has no nf_tables,
 /// every built-in chain of a table counts as there.
-pub fn names() -> Result<FirewallFacts, StepError> {
+pub fn tables_and_chains() -> Result<FirewallFacts, StepError> {
     let asks_kernel = run::flavour() != Some(Flavour::Legacy);
     let lists = || lists(&ruleset::requests_of_names()).ok();
     if let Some(names) = asks_kernel.then(lists).flatten().and_then(|messages| ruleset::names(&messages)) {
@@ -105,6 +104,19 @@ pub fn rules(place: &Place, tables: &BTreeSet<Table>) -> Result<String, StepErro
     let all = readable(&Call::plain(place.clone(), Program::IptablesSave, &[]));
     let each = |table: &Table| Call::plain(place.clone(), Program::IptablesSave, &["-t", table.as_str()]);
     all.or_else(|_| tables.iter().map(|table| readable(&each(table))).collect())
+}
+
+/// What built-in chains of a place have besides the jumps to vpcctl's own, as `iptables-save` prints it. What can't be asked counts as
+/// not there.
+pub fn foreign(place: &Place) -> Vec<String> {
+    let saved =
+        namespace::within(place, || rules(place, &BTreeSet::new())).ok().and_then(Result::ok).unwrap_or_default();
+    let is_builtin = |line: &&str| {
+        let chain = line.strip_prefix("-A ").and_then(|rest| rest.split(' ').next());
+        chain.is_some_and(|chain| ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"].contains(&chain))
+    };
+    let foreign = saved.lines().filter(is_builtin).filter(|line| !line.contains(names::CHAIN_PREFIX));
+    foreign.map(str::to_owned).collect()
 }
 
 fn readable(call: &Call) -> Result<String, StepError> {

@@ -30,7 +30,6 @@ pub mod topology;
 pub mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::iter;
 
 use crate::model::kernel_names::Netns;
 use crate::model::name::{Name, VpcName};
@@ -92,23 +91,20 @@ impl Plan {
 
 /// The plan from one list of ops to another.
 pub fn diff(old: &[Op], new: &[Op]) -> Plan {
-    let identities = |ops: &[Op]| ops.iter().map(Op::identity).collect::<Vec<_>>();
-    // Nothing can be found where nothing is: a whole network comes or goes without being compared.
-    let (of_old, of_new) =
-        if old.is_empty() || new.is_empty() { Default::default() } else { (identities(old), identities(new)) };
-    let before: BTreeMap<&String, &Op> = of_old.iter().zip(old).collect();
-    let after: BTreeSet<&String> = of_new.iter().collect();
-    let earlier: Vec<Option<&Op>> = of_new.iter().map(|identity| before.get(identity).copied()).collect();
-    let with_earlier = || new.iter().zip(earlier.iter().copied().chain(iter::repeat(None)));
-
-    let differing = with_earlier().filter(|(op, found)| !op.replaces() && found.is_some_and(|found| found != *op));
-    let mut clear: Vec<Op> = differing.filter_map(|(_, found)| found.cloned()).collect();
+    // A whole network comes or goes: nothing has to be compared.
+    if old.is_empty() || new.is_empty() {
+        return Plan { clear: Vec::new(), make: new.to_vec(), unmake: old.iter().rev().cloned().collect() };
+    }
+    let before: BTreeMap<String, &Op> = old.iter().map(|op| (op.identity(), op)).collect();
+    let after: BTreeSet<String> = new.iter().map(Op::identity).collect();
+    let earlier = |op: &Op| before.get(&op.identity()).copied();
+    let differing = new.iter().filter(|op| !op.replaces()).filter_map(|op| earlier(op).filter(|found| found != &op));
+    let mut clear: Vec<Op> = differing.cloned().collect();
     clear.reverse();
     let cleared = Removed::new(&clear);
-    let stays = |op: &Op, found: Option<&Op>| found.is_some_and(|old| old.object == op.object) && !cleared.takes(op);
-    let make = with_earlier().filter(|(op, found)| !stays(op, *found)).map(|(op, _)| op.clone()).collect();
-    let is_kept = |index: usize| of_old.get(index).is_some_and(|identity| after.contains(identity));
-    let unmake = old.iter().enumerate().rev().filter(|(index, _)| !is_kept(*index)).map(|(_, op)| op.clone()).collect();
+    let stays = |op: &&Op| earlier(op).is_some_and(|found| found.object == op.object) && !cleared.takes(op);
+    let make = new.iter().filter(|op| !stays(op)).cloned().collect();
+    let unmake = old.iter().rev().filter(|op| !after.contains(&op.identity())).cloned().collect();
     Plan { clear, make, unmake }
 }
 

@@ -11,7 +11,7 @@ use crate::model::state::State;
 use crate::plan::probe::{self, Comparison, Ear};
 use crate::plan::trace::cause::{PolicyRule, Role, policy_rule};
 use crate::plan::trace::walk::{Stage, Step as TraceStep, Stop};
-use crate::plan::trace::{Model, Question, Verdict};
+use crate::plan::trace::{Model, Verdict};
 use crate::ui::{style, table};
 use crate::view::VERSION;
 
@@ -107,8 +107,7 @@ struct Packet {
 /// What is known of one pair.
 pub fn reach(model: &Model<'_>, finding: &Finding, internet: Ipv4Addr) -> Reach {
     let Finding { pair, answer, wire, .. } = finding;
-    let (from, to, traffic) = (pair.from.clone(), pair.to.clone(), pair.method.traffic());
-    let question = Question { from, to, traffic, internet };
+    let question = pair.question(internet);
     let steps = |steps: &[TraceStep]| -> Vec<Step> {
         steps.iter().map(|step| line(model.state, step, policy_rule(model, &question, answer, step))).collect()
     };

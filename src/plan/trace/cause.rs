@@ -11,7 +11,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::kernel_names as names;
 use crate::model::name::{Name, VpcName};
 use crate::model::policy::{Action, Direction, Ports, Protocol, Rule, Traffic};
-use crate::model::state::{CidrPair, HostAccess, NatScope, PeeringScope, State, SubnetType};
+use crate::model::state::{CidrPair, HostAccess, PeeringScope, State, SubnetType};
 use crate::plan::line::Place;
 
 /// Why a connection isn't open.
@@ -264,11 +264,7 @@ fn outwards(model: &Model<'_>, answer: &Answer, name: &VpcName, subnet_name: &Na
     let Some(subnet) = vpc.subnets.get(subnet_name) else {
         return never("nobody is there".into());
     };
-    let serves = match vpc.nat.as_ref().map(|nat| &nat.scope) {
-        None => false,
-        Some(NatScope::AllPublic) => true,
-        Some(NatScope::Only(names)) => names.contains(subnet_name),
-    };
+    let serves = vpc.natted().any(|(served, _)| served == subnet_name);
     match (subnet.kind, &vpc.nat) {
         (SubnetType::Private, _) => Cause {
             why: format!("{name}/{subnet_name} is private: it never reaches the internet"),

@@ -1,6 +1,7 @@
 //! The host's own network, as the model takes it.
 
-use super::net::{Address, Hop, Link, LinkKind, MAIN, Net, Route, parse_network};
+use super::net::{Address, Hop, Link, LinkKind, MAIN, Net, Route};
+use super::reading::parse_network;
 use crate::model::cidr::Cidr;
 use crate::model::facts::HostFacts;
 use crate::plan::observed::{Seen, SeenRoute};

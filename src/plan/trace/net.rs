@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
-use super::reading::{ReadRule, Target};
+use super::reading::{ReadRule, Target, parse_network};
 use crate::model::cidr::Cidr;
 use crate::plan::line::Place;
 use crate::plan::op::{End, Object, Op, Via};
@@ -369,9 +369,4 @@ impl Net {
             ..Net::default()
         }
     }
-}
-
-/// A network or an address, as `ip` and ipset write it.
-pub(super) fn parse_network(text: &str) -> Option<Cidr> {
-    text.parse().ok().or_else(|| text.parse().ok().map(Cidr::host))
 }

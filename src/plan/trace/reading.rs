@@ -110,8 +110,8 @@ impl ReadRule {
 
 fn read_test(module: &str, option: &str, value: &str, sides: &str) -> Option<Test> {
     Some(match option {
-        "-s" => Test::Source(network(value)?),
-        "-d" => Test::Destination(network(value)?),
+        "-s" => Test::Source(parse_network(value)?),
+        "-d" => Test::Destination(parse_network(value)?),
         "-i" => Test::In(value.to_owned()),
         "-o" => Test::Out(value.to_owned()),
         "-p" => Test::Transport(value.to_owned()),
@@ -162,7 +162,8 @@ fn words(rule: &str) -> Vec<String> {
     words
 }
 
-fn network(text: &str) -> Option<Cidr> {
+/// A network or an address, as `ip`, `ipset` and `iptables` write it.
+pub(super) fn parse_network(text: &str) -> Option<Cidr> {
     text.parse().ok().or_else(|| text.parse().ok().map(Cidr::host))
 }
 
