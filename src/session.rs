@@ -6,6 +6,7 @@ mod repair;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -103,7 +104,14 @@ impl Session<'_> {
         interrupted: &AtomicBool,
         work: impl FnOnce(&Look<'_>) -> Result<T, StepError>,
     ) -> Result<T, StepError> {
-        work(&Look { apps: self.store.apps(), interrupted, note: &|text| self.ui.note(text) })
+        let progress = OnceLock::new();
+        let begin = |places: usize| progress.set(self.ui.progress(places, "places looked at")).unwrap_or_default();
+        let step = || progress.get().into_iter().for_each(|progress| progress.step(|line| self.ui.done(line)));
+        let note = |text: &str| match progress.get() {
+            Some(progress) => progress.aside(|| self.ui.note(text)),
+            None => self.ui.note(text),
+        };
+        work(&Look { apps: self.store.apps(), interrupted, begin: &begin, step: &step, note: &note })
     }
 
     /// What an edit has to know of the host.
@@ -193,7 +201,8 @@ impl Session<'_> {
             return Plan { make: subject.ops(new), ..Plan::default() };
         }
         let mut plan = plan::between(old, new);
-        insertion::join_as_if_held(&mut plan, &plan::differing_ops(old, new));
+        let grown = insertion::grown(&plan::differing_ops(old, new), &plan::differing_ops(new, old));
+        insertion::join_as_if_held(&mut plan, &grown);
         plan
     }
 
@@ -268,14 +277,14 @@ impl Session<'_> {
     /// starts from what the kernel has; what isn't vpcctl's is refused or left alone.
     fn checked_plan(&self, old: &State, new: &State) -> Result<Checked> {
         let (differing, wanted) = (plan::differing_ops(old, new), plan::differing_ops(new, old));
-        let plan = plan::diff(&differing, &wanted);
-        let fresh = claims::fresh(&plan, &differing);
+        let fresh = claims::fresh(&differing, &wanted);
+        let grown = insertion::grown(&differing, &wanted);
+        let plan = plan::diff(differing, wanted);
         let may_be_taken =
             |op: &&Op| claims::may_be_taken(op, new, &namespace::has_file, &namespace::is_link_name_taken);
         let suspects: Vec<Op> = fresh.iter().filter(may_be_taken).cloned().collect();
         let guard = claims::standing_guard(&plan, old, new);
         let doomed = claims::doomed(&plan);
-        let grown = insertion::grown(&plan, &differing);
         let seen = self.observe(guard.iter().chain(&doomed).chain(&grown).chain(&suspects))?;
         let lost = is_lost(&plan) || !claims::all_held(&guard, &seen);
         self.refuse_to_bend(&plan, old)?;
@@ -319,7 +328,7 @@ impl Session<'_> {
     /// Runs a plan; the part that failed, and why.
     fn run(&self, plan: &Plan, interrupted: &AtomicBool) -> Result<(), (Part, StepError)> {
         let parts = batch::steps(plan);
-        let progress = self.ui.progress(parts.iter().map(|(_, steps)| steps.iter().count()).sum());
+        let progress = self.ui.progress(parts.iter().map(|(_, steps)| steps.iter().count()).sum(), "steps");
         let note = |text: &str| progress.aside(|| self.ui.note(text));
         let before = |step: &batch::Step| {
             self.ui.step(step);

@@ -185,9 +185,9 @@ impl Ui {
         });
     }
 
-    /// Shows how far work of so many steps is, if it takes long.
-    pub fn progress(&self, steps: usize) -> Progress {
-        Progress::new(steps, self.quiet || self.verbose || self.format != Format::Table)
+    /// Shows how far work of so many steps is, which are called so, if it takes long.
+    pub fn progress(&self, steps: usize, unit: &'static str) -> Progress {
+        Progress::new(steps, unit, self.quiet || self.verbose || self.format != Format::Table)
     }
 
     /// Shows a step as the commands that it amounts to, if asked to.

@@ -274,7 +274,7 @@ fn inspected_subnet(vpc: &VpcName, name: &Name, subnet: &Subnet, kernel: &dyn Fn
             path: owner.to_string(),
             namespace: names::instance(vpc, name, instance).to_string(),
             address,
-            mac: names::mac(address),
+            mac: names::mac(address).into(),
             policy: instance.and_then(|instance| subnet.instances.get(instance)).and_then(|found| found.policy.clone()),
             kernel: kernel(owner),
         }

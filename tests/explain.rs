@@ -40,7 +40,8 @@ proptest! {
     fn the_lines_are_those_of_the_dry_run(edits in edits(25)) {
         for pair in history(&edits, &|_| plain_facts()).windows(2) {
             let mut plan = plan::between(&pair[0], &pair[1]);
-            insertion::join_as_if_held(&mut plan, &plan::differing_ops(&pair[0], &pair[1]));
+            let (before, after) = (plan::differing_ops(&pair[0], &pair[1]), plan::differing_ops(&pair[1], &pair[0]));
+            insertion::join_as_if_held(&mut plan, &insertion::grown(&before, &after));
             let explained = explain(&plan);
             let commands: Vec<&str> = explained.iter().flat_map(|one| &one.commands).map(String::as_str).collect();
             prop_assert_eq!(script_lines(&commands.join("\n")), script_lines(&script::script(&plan, None)));

@@ -193,6 +193,21 @@ fn few_files_and_little_memory_are_errors_like_others() {
     sandbox.ok(command);
 }
 
+/// Namespaces are held by a file each while they lose their names, but for where there is no room for that.
+#[test]
+fn many_namespaces_go_where_few_files_may_be_open() {
+    let mut sandbox = Sandbox::new();
+    sandbox.ok(CREATE);
+    let none = (sandbox.state(), sandbox.dump_without_files());
+    for limit in ["ulimit -n 48", "ulimit -Sn 48", "ulimit -n 32"] {
+        sandbox.ok("for i in $(seq 50); do vpcctl add-subnet -q vpc1 s$i 10.0.$i.0/24 || exit; done");
+        sandbox.ok(&format!("{limit}; vpcctl delete-vpc vpc1"));
+        sandbox.settle();
+        sandbox.ok(CREATE);
+        sandbox.assert_network(&[&none], limit);
+    }
+}
+
 #[test]
 fn where_namespaces_live_may_be_full_or_read_only() {
     for spoil in ["mount -t tmpfs -o ro tmpfs /run/netns", "mount -t tmpfs -o nr_inodes=1 tmpfs /run/netns"] {

@@ -44,6 +44,24 @@ fn no_service_of_the_host_answers_by_any_of_its_addresses() {
     assert_heard(&sandbox.heard(&mut ear, "host", "127.0.0.1"), &wanted, "the host");
 }
 
+/// NAT is by an interface that is gone, and a VPC's uplink got its name: the host's rules for NAT are for neither of the two.
+#[test]
+fn an_uplink_with_the_name_of_a_wan_interface_is_none() {
+    let mut sandbox = Sandbox::with_vpc1();
+    sandbox.ok("ip link add vpc-x type veth peer name far && ip addr add 192.0.2.1/24 dev vpc-x && ip link set vpc-x up && ip link set far up
+        vpcctl disable-nat vpc1 && vpcctl enable-nat vpc1 --interface vpc-x && ip link del vpc-x && vpcctl create-vpc x 10.5.0.0/16");
+    let router = "ip -n x -4 -o addr show uplink | tr -s ' ' | cut -d' ' -f4 | cut -d/ -f1";
+    let router = sandbox.ok(router).trim().to_owned();
+    sandbox.open("host", &[&format!("ping:{router}")]);
+    let by_wan = "iptables -nvxL VPCCTL-FORWARD | grep -e 'out to the internet' -e 'answers from the internet' | tr -s ' ' | cut -d' ' -f2";
+    sandbox.fails(1, &format!("ip netns exec vpc1-public ping -c 1 -W 1 {router}"), &[]);
+    assert!(
+        sandbox.ok(by_wan).lines().all(|packets| packets == "0"),
+        "{}",
+        sandbox.ok("iptables -nvxL VPCCTL-FORWARD")
+    );
+}
+
 #[test]
 fn loopback_is_out_of_reach_even_where_the_host_routes_it() {
     let mut sandbox = Sandbox::with_vpc1();

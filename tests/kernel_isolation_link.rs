@@ -26,11 +26,11 @@ fn three_instances() -> Sandbox {
 }
 
 fn mac(address: &str) -> String {
-    names::mac(address.parse().expect("an address"))
+    names::mac(address.parse().expect("an address")).into()
 }
 
 fn bridge_mac() -> String {
-    names::bridge_mac("10.0.0.0".parse().expect("an address"))
+    names::bridge_mac("10.0.0.0".parse().expect("an address")).into()
 }
 
 /// Who attacks, whom, and where the router is.

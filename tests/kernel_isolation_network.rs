@@ -186,7 +186,7 @@ fn no_tunnel_is_unwrapped() {
         tc -n vpc1 qdisc del dev br-vpc1 clsact
         ip netns exec vpc1 sh -c 'iptables -t raw -F; iptables -F; iptables -P INPUT ACCEPT; iptables -P FORWARD ACCEPT; for i in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$i; done'");
     let to_router = inner("10.0.2.2").replace(
-        &names::mac("10.0.2.2".parse().expect("an address")),
+        names::mac("10.0.2.2".parse().expect("an address")).as_str(),
         &names::bridge_mac("10.0.0.0".parse().expect("an address")),
     );
     sandbox.attack("vpc1-public", "tunnels", &to_router);

@@ -42,6 +42,23 @@ iptables-legacy -A FORWARD -s 192.0.2.2 -j DROP && iptables-legacy -t nat -A POS
 /// The rules of others, in both flavours.
 const THEIRS: &str = "(iptables-nft-save; iptables-legacy-save) | grep -e '^-A' | grep -v VPCCTL";
 
+/// What a wrapper leads to isn't known: the kernel's nf_tables are not asked in its place.
+#[test]
+fn behind_a_wrapper_of_the_legacy_flavour_a_strangers_chain_is_seen() {
+    for nft in ["true", "iptables-nft -N SOMEBODYS"] {
+        let mut sandbox = sandbox_with_both();
+        sandbox.ok("cd /run/legacy && for t in iptables iptables-save iptables-restore; do rm $t
+            printf '#!/bin/sh\nexec /usr/sbin/iptables-legacy%s \"$@\"\n' \"${t#iptables}\" >$t && chmod 755 $t; done");
+        choose_legacy(&mut sandbox);
+        sandbox.ok(&format!(
+            "{nft}; iptables -N VPCCTL-FORWARD && iptables -A VPCCTL-FORWARD -s 192.0.2.1 -j DROP && iptables -A FORWARD -j VPCCTL-FORWARD"
+        ));
+        let before = sandbox.ok("iptables-legacy -S");
+        sandbox.fails(4, "vpcctl create-vpc vpc1 10.0.0.0/16", &["VPCCTL-FORWARD", "vpcctl did not make it"]);
+        assert_eq!(sandbox.ok("iptables-legacy -S"), before, "{nft}");
+    }
+}
+
 #[test]
 fn a_legacy_rule_that_drops_is_named_before_anything_changes() {
     for (closed, opened) in [

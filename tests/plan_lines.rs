@@ -16,7 +16,8 @@ use vpcctl::model::facts::{HostFacts, HostLink, HostNetwork};
 use vpcctl::model::name::{Name, VpcName};
 use vpcctl::model::policy::Policy;
 use vpcctl::model::state::{CidrPair, State, SubnetType};
-use vpcctl::plan::batch;
+use vpcctl::plan::batch::{self, Program, SideBySide, Step};
+use vpcctl::plan::line::Place;
 use vpcctl::plan::op::Object;
 use vpcctl::plan::{between, differing_ops, firewall, script, topology};
 
@@ -222,13 +223,13 @@ fn from_seventeen_subnets_with_nat_on_a_set_takes_the_place_of_a_rule_for_each()
     let text = lines(state.clone(), |state| subnet(state, "vpc1", "last", "10.1.200.0/24", SubnetType::Public));
     assert_lines("nat-set", &some_lines(&text, |line| line.contains("vpcctl-nat") || line.contains("POSTROUTING")));
     let forward = |state: &State| router_rules(state, "vpc1", "VPCCTL-FORWARD");
-    assert_eq!(forward(&state), 36 + 4);
+    assert_eq!(forward(&state), 36 + 2);
     let mut counts = Vec::new();
     for number in 17..40 {
         subnet(&mut state, "vpc1", &format!("s{number}"), &format!("10.1.{number}.0/24"), SubnetType::Public);
         counts.push(forward(&state));
     }
-    assert_eq!(counts, [10; 23]);
+    assert_eq!(counts, [8; 23]);
 }
 
 #[test]
@@ -352,10 +353,34 @@ fn a_command_takes_as_few_processes_in_a_large_network_as_in_a_small_one() {
     }
 }
 
+/// Whatever runs side by side: no link of a place is up before its rules and filters stand, and the host's rules go when its links have.
+#[test]
+fn links_come_after_the_rules_around_them_and_go_before() {
+    let mut ops = topology::ops(&many(2, 2));
+    let programs = |stage: &SideBySide| -> Vec<Program> {
+        let calls = stage.lists().iter().flatten();
+        calls.filter_map(|step| if let Step::Run(call) = step { Some(call.program) } else { None }).collect()
+    };
+    let is_link = |program: &Program| matches!(program, Program::Ip | Program::Bridge);
+    for (place, stages) in batch::making(&ops).places {
+        let all: Vec<Program> = stages.iter().flat_map(programs).collect();
+        let links = all.iter().position(is_link).unwrap();
+        assert!(all[links..].iter().all(is_link), "{place}: {all:?}");
+        let mut side_by_side = stages.iter().filter(|stage| stage.lists().len() > 1).flat_map(programs);
+        assert!(!side_by_side.any(|program| is_link(&program)), "{place}: {stages:?}");
+    }
+    ops.reverse();
+    let steps = batch::unmaking(&ops);
+    let (_, on_host) = steps.places.iter().find(|(place, _)| *place == Place::Host).unwrap();
+    assert_eq!(on_host.iter().flat_map(programs).collect::<Vec<_>>(), [Program::Ip]);
+    assert_eq!(programs(&steps.last), [Program::IptablesRestore, Program::Ip]);
+    assert_eq!((steps.last.lists().len(), steps.doomed.len()), (2, 6));
+}
+
 #[test]
 fn the_hosts_rules_are_as_many_for_fifty_vpcs_as_for_one() {
-    assert_eq!(host_rules(&many(1, 1)), 14);
-    assert_eq!(host_rules(&many(50, 1)), 14);
+    assert_eq!(host_rules(&many(1, 1)), 12);
+    assert_eq!(host_rules(&many(50, 1)), 12);
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn making(state: &State) -> Plan {
 /// What the session does from one state to the next in a kernel that has the first.
 fn planned(kernel: &Kernel, old: &State, new: &State) -> Plan {
     let mut plan = between(old, new);
-    let grown = insertion::grown(&plan, &differing_ops(old, new));
+    let grown = insertion::grown(&differing_ops(old, new), &differing_ops(new, old));
     insertion::join(&mut plan, &grown, &kernel.observe(&grown));
     plan
 }
@@ -215,8 +215,8 @@ proptest! {
         let state = last(states(&edits, &host));
         prop_assert!(between(&state, &state).is_empty());
         let ops = topology::ops(&state);
-        prop_assert!(plan::diff(&ops, &ops).is_empty());
-        prop_assert!(batch::steps(&plan::diff(&ops, &ops)).is_empty());
+        prop_assert!(plan::diff(ops.clone(), ops.clone()).is_empty());
+        prop_assert!(batch::steps(&plan::diff(ops.clone(), ops)).is_empty());
     }
 
     #[test]
@@ -224,8 +224,8 @@ proptest! {
         let states = states(&edits, &host);
         let empty = State::default();
         for (old, new) in std::iter::once(&empty).chain(&states).zip(&states) {
-            prop_assert_eq!(between(old, new), plan::diff(&topology::ops(old), &topology::ops(new)));
-            prop_assert_eq!(between(new, old), plan::diff(&topology::ops(new), &topology::ops(old)));
+            prop_assert_eq!(between(old, new), plan::diff(topology::ops(old), topology::ops(new)));
+            prop_assert_eq!(between(new, old), plan::diff(topology::ops(new), topology::ops(old)));
         }
     }
 
@@ -247,7 +247,7 @@ proptest! {
     fn the_ops_of_what_differs_say_as_much_as_all_ops(edits in edits(30), host in hosts()) {
         for pair in states(&edits, &host).windows(2) {
             let (old, new) = (&pair[0], &pair[1]);
-            let whole = plan::diff(&topology::ops(old), &topology::ops(new));
+            let whole = plan::diff(topology::ops(old), topology::ops(new));
             prop_assert_eq!(between(old, new), whole);
         }
     }

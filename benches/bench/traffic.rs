@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{CpuSet, LinkNameSpaceType, move_into_link_name_space, sched_getaffinity, sched_setaffinity};
 
 use super::stats::percentile;
 
@@ -62,15 +62,6 @@ impl Measure {
         }
     }
 
-    /// The best of repeated figures.
-    pub fn best(self, figures: &[f64]) -> f64 {
-        let best = match self {
-            Measure::RoundTrip | Measure::RoundTrip99 => f64::min,
-            Measure::Throughput | Measure::Packets | Measure::Connections => f64::max,
-        };
-        figures.iter().copied().reduce(best).unwrap_or(0.0)
-    }
-
     /// Measures it for so long.
     pub fn take(self, path: &Path, time: Duration) -> Result<f64> {
         let figure = match self {
@@ -96,12 +87,12 @@ fn both<S: Send, T: Send, U: Send>(
     let (tell, ready) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
         let serving = scope.spawn(|| {
-            let opened = enter(&path.server).and_then(|()| open());
+            let opened = enter(&path.server, End::Server).and_then(|()| open());
             let _ = tell.send(opened.is_ok());
             serve(opened?, &ended)
         });
         let sending = scope.spawn(move || {
-            enter(&path.client)?;
+            enter(&path.client, End::Client)?;
             if !ready.recv()? {
                 bail!("the server doesn't listen");
             }
@@ -115,7 +106,25 @@ fn both<S: Send, T: Send, U: Send>(
     })
 }
 
-fn enter(netns: &str) -> Result<()> {
+/// One end of a path.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Client,
+    Server,
+}
+
+/// Moves this thread to its end, and to a processor of its own where there is more than one: where both ends happen to share one,
+/// a figure says more of that than of the path.
+fn enter(netns: &str, end: End) -> Result<()> {
+    let allowed = sched_getaffinity(None)?;
+    let mut processors = (0..CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor));
+    let chosen = match end {
+        End::Client => processors.next(),
+        End::Server => processors.next_back(),
+    };
+    let mut own = CpuSet::new();
+    chosen.into_iter().for_each(|processor| own.set(processor));
+    sched_setaffinity(None, &own)?;
     let file = File::open(format!("/run/netns/{netns}")).with_context(|| format!("no namespace {netns}"))?;
     Ok(move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?)
 }

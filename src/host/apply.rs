@@ -1,16 +1,16 @@
-//! Runs a plan's steps: those of different places side by side, since they don't depend on each other.
+//! Runs a plan's steps: those of different places side by side, and what else doesn't depend on each other.
 
 use std::io;
 use std::sync::atomic::AtomicBool;
 
-use crate::host::namespace::Tour;
+use crate::host::namespace::{Held, Tour};
 use crate::host::run;
 use crate::host::settings::Settings;
 use crate::host::{Host, StepError, apps, files, pool, processes, rules};
 use crate::model::flavour::Flavour;
 use crate::model::kernel_names::Netns;
 use crate::model::owner::Owner;
-use crate::plan::batch::{Call, InputLine, Program, Step, Steps, Write};
+use crate::plan::batch::{Call, InputLine, Program, SideBySide, Step, Steps, Write};
 use crate::plan::line::{Leftover, Place, Setting};
 use crate::plan::observed::Seen;
 
@@ -18,9 +18,22 @@ impl Host<'_> {
     /// Runs the steps of one part of a plan; stops at the first that fails.
     pub fn apply(&self, steps: &Steps) -> Result<(), StepError> {
         self.in_order(&steps.first)?;
-        self.side_by_side(&steps.places)?;
-        self.start_all(&steps.apps)?;
-        self.in_order(&steps.last)
+        let in_places = || self.in_places(&steps.places);
+        let (held, done) = match &steps.doomed[..] {
+            [] => (Held::default(), in_places()),
+            doomed => pool::both(|| Held::open(doomed), in_places),
+        };
+        let done = done.and_then(|()| self.start_all(&steps.apps)).and_then(|()| self.side_by_side(&steps.last));
+        held.let_go();
+        done
+    }
+
+    /// Runs lists that don't depend on each other, in threads that begin in the namespace of this one.
+    fn side_by_side(&self, lists: &SideBySide) -> Result<(), StepError> {
+        match lists.lists() {
+            [steps] => self.in_order(steps),
+            lists => pool::map(lists.iter().collect(), self.interrupted, |steps| self.in_order(steps)).map(|_| ()),
+        }
     }
 
     fn in_order(&self, steps: &[Step]) -> Result<(), StepError> {
@@ -28,16 +41,16 @@ impl Host<'_> {
     }
 
     /// Threads go from place to place until all are done.
-    fn side_by_side(&self, places: &[(Place, Vec<Step>)]) -> Result<(), StepError> {
+    fn in_places(&self, places: &[(Place, Vec<SideBySide>)]) -> Result<(), StepError> {
         if places.is_empty() {
             return Ok(());
         }
-        let visit = |tour: &Tour, (place, steps): &(Place, Vec<Step>)| {
+        let visit = |tour: &Tour, (place, stages): &(Place, Vec<SideBySide>)| {
             if self.is_interrupted() {
                 return Err(StepError::interrupted());
             }
             tour.go(place).map_err(|error| StepError::of_place(place, &error))?;
-            self.in_order(steps)
+            stages.iter().try_for_each(|lists| self.side_by_side(lists))
         };
         let places = places.iter().collect();
         let done = Tour::take(|tour| pool::map(places, self.interrupted, |item| visit(tour, item)));

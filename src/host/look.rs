@@ -35,6 +35,10 @@ pub struct Look<'a> {
     pub apps: Apps,
     /// Set by a signal that asks the command to end: so does the look.
     pub interrupted: &'a AtomicBool,
+    /// Called before the first place, with the number of all.
+    pub begin: &'a (dyn Fn(usize) + Sync),
+    /// Called before each place.
+    pub step: &'a (dyn Fn() + Sync),
     /// Called with what the operator should know besides.
     pub note: &'a (dyn Fn(&str) + Sync),
 }
@@ -90,6 +94,7 @@ impl Look<'_> {
     fn tour(&self, asked: BTreeMap<Place, Questions>) -> Result<(BTreeMap<Place, Seen>, Vec<Netns>), StepError> {
         let shared = Shared::default();
         let visit = |tour: &Tour, (place, questions): (Place, Questions)| {
+            (self.step)();
             let seen = match tour.go(&place) {
                 Ok(()) => Some(look(&place, &questions, &shared)?),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -101,6 +106,7 @@ impl Look<'_> {
         if asked.is_empty() {
             return Ok((places, gone));
         }
+        (self.begin)(asked.len());
         let asked = asked.into_iter().collect();
         let seen = Tour::take(|tour| pool::map(asked, self.interrupted, |item| visit(tour, item)));
         let seen = seen.map_err(|error| StepError::of_place(&Place::Host, &error))??;
@@ -185,10 +191,11 @@ fn look(place: &Place, questions: &Questions, shared: &Shared) -> Result<Seen, S
     Ok(seen)
 }
 
-/// Links, addresses, routes and all else that `ip` and `bridge` show of a namespace, as far as it is of vpcctl's kinds. On the host,
-/// where anything may be, the tools know better.
+/// Links, addresses, routes and all else that `ip` and `bridge` show of a namespace, as far as it is of vpcctl's kinds. Of the host's
+/// addresses, routes and rules, which may be anything, the tools know better.
 fn in_process(place: &Place, questions: &Questions) -> Option<Seen> {
-    if *place == Place::Host || !(questions.asks_ip() || questions.fdb) {
+    let asks_more_than_links = questions.ip || questions.routing;
+    if *place == Place::Host && asks_more_than_links || !(questions.asks_ip() || questions.fdb) {
         return None;
     }
     let seen = if questions.asks_lists() || questions.fdb {

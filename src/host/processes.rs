@@ -33,11 +33,7 @@ pub struct Ends {
 ///
 /// vpcctl itself is never among them: where it was started inside of such a namespace it is among those that stay.
 pub fn end(namespaces: &[Netns]) -> Ends {
-    let mut inodes: BTreeSet<u64> = namespaces.iter().filter_map(namespace::inode).collect();
-    // Somebody may have given a name of ours to the host's own namespace.
-    for host in ["/proc/self/ns/net", "/proc/1/ns/net"] {
-        inodes.retain(|inode| fs::metadata(host).map_or(true, |metadata| metadata.ino() != *inode));
-    }
+    let inodes = namespace::inodes_but_own(namespaces);
     let (own, others): (Vec<_>, Vec<_>) = residents(&inodes).into_iter().partition(|process| process.pid == getpid());
     let (all, handles): (Vec<String>, Vec<OwnedFd>) = others.into_iter().map(|p| (p.describe(), p.fd)).unzip();
     let staying = process::end(&handles, GRACE, KILL_WAIT).into_iter().map(|index| all[index].clone());

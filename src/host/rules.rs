@@ -84,10 +84,10 @@ fn lists(requests: &[RawMessage]) -> io::Result<Vec<RawMessage>> {
     Netlink::open(Some(rustix::net::netlink::NETFILTER))?.lists(requests)
 }
 
-/// The host's tables and chains. Of the legacy flavour, which nf_tables' messages don't tell of, and where its kernel has no nf_tables,
-/// every built-in chain of a table counts as there.
+/// The host's tables and chains. Where the tools aren't known to be of nf_tables, whose messages don't tell of the legacy flavour's, and
+/// where its kernel has no nf_tables, every built-in chain of a table counts as there.
 pub fn tables_and_chains() -> Result<FirewallFacts, StepError> {
-    let asks_kernel = run::flavour() != Some(Flavour::Legacy);
+    let asks_kernel = run::flavour() == Some(Flavour::Nft);
     let lists = || lists(&ruleset::requests_of_names()).ok();
     if let Some(names) = asks_kernel.then(lists).flatten().and_then(|messages| ruleset::names(&messages)) {
         return Ok(names);

@@ -6,15 +6,16 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
+use compact_str::format_compact;
 use ipnet::Ipv4Net;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::error::Failure;
 
 /// An IPv4 network: an address without host bits and a prefix length of 0 to 32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Cidr(Ipv4Net);
 
 impl Cidr {
@@ -122,9 +123,9 @@ impl TryFrom<String> for Cidr {
     }
 }
 
-impl From<Cidr> for String {
-    fn from(cidr: Cidr) -> String {
-        cidr.to_string()
+impl Serialize for Cidr {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format_compact!("{self}"))
     }
 }
 

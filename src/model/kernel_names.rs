@@ -8,6 +8,8 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
+use compact_str::{CompactString, format_compact};
+
 use crate::error::Failure;
 use crate::model::hash::stable_hash;
 use crate::model::name::{IfName, Name, VpcName};
@@ -16,7 +18,7 @@ use crate::model::state::State;
 
 /// The name of a network namespace: a file below `/run/netns`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Netns(String);
+pub struct Netns(CompactString);
 
 impl Netns {
     /// The name as text.
@@ -35,7 +37,7 @@ impl FromStr for Netns {
             return Err(Failure::usage(format!("`{}` is no namespace of a VPC", text.escape_debug()))
                 .hint("`ip netns list` shows those that there are"));
         }
-        Ok(Netns(text.to_owned()))
+        Ok(Netns(text.into()))
     }
 }
 
@@ -48,8 +50,8 @@ impl fmt::Display for Netns {
 /// An interface name of ours, and the full name where it had to be shortened.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Device {
-    name: String,
-    full: String,
+    name: CompactString,
+    full: CompactString,
 }
 
 impl Device {
@@ -63,8 +65,8 @@ impl Device {
         (self.name != self.full).then_some(&self.full)
     }
 
-    fn new(full: String) -> Self {
-        let name = if full.len() <= IfName::MAX_LEN { full.clone() } else { shorten(&full) };
+    fn new(full: CompactString) -> Self {
+        let name = if full.len() <= IfName::MAX_LEN { full.clone() } else { shorten(&full).into() };
         Device { name, full }
     }
 
@@ -81,14 +83,14 @@ impl fmt::Display for Device {
 
 /// The namespace that is a VPC's router.
 pub fn router(vpc: &VpcName) -> Netns {
-    Netns(vpc.to_string())
+    Netns(vpc.as_str().into())
 }
 
 /// The namespace of an instance; `None` is the subnet's first one.
 pub fn instance(vpc: &VpcName, subnet: &Name, instance: Option<&Name>) -> Netns {
     Netns(match instance {
-        None => format!("{vpc}-{subnet}"),
-        Some(instance) => format!("{vpc}-{subnet}-{instance}"),
+        None => format_compact!("{vpc}-{subnet}"),
+        Some(instance) => format_compact!("{vpc}-{subnet}-{instance}"),
     })
 }
 
@@ -100,7 +102,7 @@ pub fn of_target(target: &Target) -> Netns {
 
 /// The bridge in a VPC's router.
 pub fn bridge(vpc: &VpcName) -> Device {
-    Device::new(format!("br-{vpc}"))
+    Device::new(format_compact!("br-{vpc}"))
 }
 
 /// How every chain is called.
@@ -114,7 +116,7 @@ pub const UPLINK_PREFIX: &str = "vpc-";
 
 /// The host's end of a VPC's uplink.
 pub fn uplink_on_host(vpc: &VpcName) -> Device {
-    Device::new(format!("{UPLINK_PREFIX}{vpc}"))
+    Device::new(format_compact!("{UPLINK_PREFIX}{vpc}"))
 }
 
 /// The router's end of its uplink.
@@ -124,7 +126,7 @@ pub fn uplink_in_router() -> Device {
 
 /// The end of a peering in a router: named after the other VPC.
 pub fn peer(other: &VpcName) -> Device {
-    Device::new(format!("peer-{other}"))
+    Device::new(format_compact!("peer-{other}"))
 }
 
 /// An instance's interface.
@@ -140,32 +142,32 @@ pub fn lo() -> Device {
 /// The router's end of an instance's cable: named after the subnet and the instance.
 pub fn port(subnet: &Name, instance: Option<&Name>) -> Device {
     let full = match instance {
-        None => subnet.to_string(),
-        Some(instance) => format!("{subnet}-{instance}"),
+        None => subnet.as_str().into(),
+        Some(instance) => format_compact!("{subnet}-{instance}"),
     };
     // What could be another device of the router gets a prefix, which then needs one itself.
     let taken = full == "uplink" || ["br-", "peer-", "port-"].iter().any(|prefix| full.starts_with(prefix));
-    Device::new(if taken { format!("port-{full}") } else { full })
+    Device::new(if taken { format_compact!("port-{full}") } else { full })
 }
 
 /// The MAC address of whoever has `address` inside a VPC. Addresses are unique there, and so are these.
 ///
 /// `0a:58` and the four bytes of the address: locally administered, and the scheme that OVN-Kubernetes uses.
-pub fn mac(address: Ipv4Addr) -> String {
+pub fn mac(address: Ipv4Addr) -> CompactString {
     let [a, b, c, d] = address.octets();
-    format!("0a:58:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+    format_compact!("0a:58:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
 /// The MAC address of a router's bridge: like an instance's, but with a prefix that none of them has.
-pub fn bridge_mac(vpc_network: Ipv4Addr) -> String {
+pub fn bridge_mac(vpc_network: Ipv4Addr) -> CompactString {
     let [a, b, c, d] = vpc_network.octets();
-    format!("0a:59:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+    format_compact!("0a:59:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
 /// The MAC address of one end of a point-to-point link.
-pub fn link_mac(address: Ipv4Addr) -> String {
+pub fn link_mac(address: Ipv4Addr) -> CompactString {
     let [a, b, c, d] = address.octets();
-    format!("0a:5a:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+    format_compact!("0a:5a:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
 /// The namespaces of a state.
@@ -189,8 +191,8 @@ pub fn namespaces_of(state: &State, only: Option<&VpcName>) -> impl Iterator<Ite
 ///
 /// Returns the first name that two owners share, if there is one.
 pub fn collision(state: &State) -> Option<(String, Owner, Owner)> {
-    let uplinks = state.vpcs.keys().map(|vpc| uplink_on_host(vpc).to_string()).collect();
-    if !has_twins(namespaces(state).map(|netns| netns.to_string()).collect()) && !has_twins(uplinks) {
+    let uplinks = state.vpcs.keys().map(uplink_on_host).map(|uplink| uplink.name).collect();
+    if !has_twins(namespaces(state).collect()) && !has_twins(uplinks) {
         return None;
     }
     let mut owners: BTreeMap<String, Owner> = BTreeMap::new();
@@ -202,7 +204,7 @@ pub fn collision(state: &State) -> Option<(String, Owner, Owner)> {
     None
 }
 
-fn has_twins(mut names: Vec<String>) -> bool {
+fn has_twins<T: Ord>(mut names: Vec<T>) -> bool {
     names.sort_unstable();
     names.windows(2).any(|pair| pair[0] == pair[1])
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use compact_str::CompactString;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ const RESERVED_FOR_VPCS: [&str; 2] = ["host", "internet"];
 /// The name of a VPC, a subnet or an instance: a letter, then letters, digits, `-` and `_`, 63 at most.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Name(String);
+pub struct Name(CompactString);
 
 /// The name of a VPC: a [`Name`] that isn't `host` or `internet`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,7 +67,7 @@ impl FromStr for Name {
         if RESERVED.contains(&text) {
             return Err(refuse("the word is reserved".into()).hint("choose another name"));
         }
-        Ok(Name(text.to_owned()))
+        Ok(Name(text.into()))
     }
 }
 
@@ -87,7 +88,7 @@ impl FromStr for VpcName {
 /// The kernel takes more, but `+` is a wildcard to iptables, `%d` a number to fill in, and `/` a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct IfName(String);
+pub struct IfName(CompactString);
 
 impl IfName {
     /// The longest name the kernel takes: `IFNAMSIZ` is 16 with the closing zero.
@@ -110,7 +111,7 @@ impl FromStr for IfName {
             return Err(Failure::usage(format!("`{}` is no interface name", text.escape_debug()))
                 .hint("an interface name has 1 to 15 letters, digits, `.`, `_` or `-`; `ip link` lists them"));
         }
-        Ok(IfName(text.to_owned()))
+        Ok(IfName(text.into()))
     }
 }
 

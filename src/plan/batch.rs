@@ -1,7 +1,8 @@
 //! Gathers a plan's lines into as few calls as possible: one `ip -batch` for the host's links, and then, for each place, one
 //! call for each tool.
 //!
-//! Within a place the order is: settings, filters, sets, rules, what needs rules to be there, addresses and links, forwarding entries.
+//! Within a place the order is: settings; sets, rules and what needs rules to be there, and filters beside; addresses and links,
+//! forwarding entries.
 //! So rules stand before the first link is up. Unmaking goes the other way.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,23 +128,47 @@ pub enum Step {
     Clean(Vec<Leftover>),
 }
 
-/// The steps of a plan: one after the other, but for the places, which don't depend on each other.
+/// Lists of steps that don't depend on each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SideBySide(Vec<Vec<Step>>);
+
+impl SideBySide {
+    /// Those of the lists that have something in them.
+    fn new<const N: usize>(lists: [Vec<Step>; N]) -> Self {
+        SideBySide(lists.into_iter().filter(|steps| !steps.is_empty()).collect())
+    }
+
+    /// The lists.
+    pub fn lists(&self) -> &[Vec<Step>] {
+        &self.0
+    }
+
+    /// All of their steps, in an order in which they may run.
+    fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.0.iter().flatten()
+    }
+}
+
+/// The steps of a plan: one after the other, but for the places, and for what is side by side, which don't depend on each other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Steps {
     /// Before all others.
     pub first: Vec<Step>,
-    /// By place, where they happen.
-    pub places: Vec<(Place, Vec<Step>)>,
+    /// By place, where they happen, and in each one stage after the other.
+    pub places: Vec<(Place, Vec<SideBySide>)>,
     /// The starts of apps, which don't depend on each other, once all places are done.
     pub apps: Vec<Step>,
     /// After all others.
-    pub last: Vec<Step>,
+    pub last: SideBySide,
+    /// The namespaces that go, by the last steps.
+    pub doomed: Vec<Netns>,
 }
 
 impl Steps {
     /// All steps, in an order in which they may run.
     pub fn iter(&self) -> impl Iterator<Item = &Step> {
-        self.first.iter().chain(self.places.iter().flat_map(|(_, steps)| steps)).chain(&self.apps).chain(&self.last)
+        let places = self.places.iter().flat_map(|(_, stages)| stages).flat_map(SideBySide::steps);
+        self.first.iter().chain(places).chain(&self.apps).chain(self.last.steps())
     }
 
     /// The number of processes that they start.
@@ -185,7 +210,7 @@ pub fn making(ops: &[Op]) -> Steps {
     }
     let apps = std::mem::take(&mut by_place.starts).into_iter().map(Step::Start).collect();
     let places = by_place.lines.into_iter().map(|(place, lines)| (place.clone(), lines.making(&place))).collect();
-    Steps { first: ip_batch(&Place::Host, links).into_iter().collect(), places, apps, last: vec![] }
+    Steps { first: ip_batch(&Place::Host, links).into_iter().collect(), places, apps, ..Steps::default() }
 }
 
 /// The steps that unmake the ops.
@@ -209,14 +234,27 @@ pub fn unmaking_among(ops: &[Op], removed: &Removed) -> Steps {
     let doomed: Vec<Netns> = doomed.into_iter().collect();
     let stops = std::mem::take(&mut by_place.stops);
     let stop = (!stops.is_empty()).then_some(Step::Stop(stops));
-    let end = (!doomed.is_empty()).then_some(Step::EndProcesses(doomed));
-    let places = by_place.lines.into_iter().map(|(place, lines)| (place.clone(), lines.unmaking(&place))).collect();
-    Steps {
-        first: stop.into_iter().chain(end).collect(),
-        places,
-        apps: vec![],
-        last: ip_batch(&Place::Host, links).into_iter().collect(),
+    let end = (!doomed.is_empty()).then(|| Step::EndProcesses(doomed.clone()));
+    let (mut places, mut guard) = (Vec::new(), Vec::new());
+    for (place, lines) in by_place.lines {
+        let Unmaking { mut links, rest } = lines.unmaking(&place);
+        if place == Place::Host && !doomed.is_empty() {
+            // Without their links nothing in these namespaces meets the host any more: what stood around them goes when they do.
+            guard = rest;
+        } else {
+            links.extend(rest);
+        }
+        places.push((place, stages([SideBySide::new([links])])));
     }
+    places.retain(|(_, stages)| !stages.is_empty());
+    let namespaces = ip_batch(&Place::Host, links).into_iter().collect();
+    let last = SideBySide::new([guard, namespaces]);
+    Steps { first: stop.into_iter().chain(end).collect(), places, apps: vec![], last, doomed }
+}
+
+/// The stages in which there is something to do.
+fn stages<const N: usize>(stages: [SideBySide; N]) -> Vec<SideBySide> {
+    stages.into_iter().filter(|stage| !stage.lists().is_empty()).collect()
 }
 
 #[derive(Default)]
@@ -275,28 +313,29 @@ struct Lines {
 }
 
 impl Lines {
-    fn making(self, place: &Place) -> Vec<Step> {
+    fn making(self, place: &Place) -> Vec<SideBySide> {
         let write = |writes: Vec<Write>| (!writes.is_empty()).then(|| Step::Write(place.clone(), writes));
-        let steps = [
-            write(self.settings),
-            tc_batch(place, self.filters),
-            ipset(place, self.sets),
-            iptables(place, self.rules),
-            write(self.late),
-            ip_batch(place, self.ip),
-            bridge_batch(place, self.bridge),
-            files(self.files),
-        ];
-        steps.into_iter().flatten().collect()
+        let settings = write(self.settings);
+        let filters = tc_batch(place, self.filters);
+        let rules = [ipset(place, self.sets), iptables(place, self.rules), write(self.late)];
+        let links = [ip_batch(place, self.ip), bridge_batch(place, self.bridge), files(self.files)];
+        let list = |steps: [Option<Step>; 3]| steps.into_iter().flatten();
+        match filters {
+            // The kernel lets iptables wait for what it has to forget, and that is time enough for the filters.
+            Some(filters) => stages([
+                SideBySide::new([settings.into_iter().collect()]),
+                SideBySide::new([vec![filters], list(rules).collect()]),
+                SideBySide::new([list(links).collect()]),
+            ]),
+            None => stages([SideBySide::new([settings.into_iter().chain(list(rules)).chain(list(links)).collect()])]),
+        }
     }
 
-    fn unmaking(self, place: &Place) -> Vec<Step> {
+    fn unmaking(self, place: &Place) -> Unmaking {
         let write = |writes: Vec<Write>| (!writes.is_empty()).then(|| Step::Write(place.clone(), writes));
         let ip = unlinks(self.unlink).into_iter().chain(self.ip).collect();
-        let steps = [
-            files(self.files),
-            bridge_batch(place, self.bridge),
-            ip_batch(place, ip),
+        let links = [files(self.files), bridge_batch(place, self.bridge), ip_batch(place, ip)];
+        let rest = [
             iptables(place, self.rules),
             ipset(place, self.sets),
             tc_batch(place, self.filters),
@@ -304,8 +343,19 @@ impl Lines {
             write(self.settings),
         ];
         let clean = (!self.leftovers.is_empty()).then_some(Step::Clean(self.leftovers));
-        steps.into_iter().flatten().chain(clean).collect()
+        Unmaking {
+            links: links.into_iter().flatten().collect(),
+            rest: rest.into_iter().flatten().chain(clean).collect(),
+        }
     }
+}
+
+/// What unmakes one place, in this order.
+struct Unmaking {
+    /// Links, and what is on them.
+    links: Vec<Step>,
+    /// Rules and settings.
+    rest: Vec<Step>,
 }
 
 fn files(files: Vec<ConfigFile>) -> Option<Step> {

@@ -9,19 +9,19 @@ use crate::model::owner::Owner;
 use crate::model::state::State;
 use crate::plan::holds::Holding;
 use crate::plan::line::{Change, Place};
-use crate::plan::observed::{Observed, Seen};
+use crate::plan::observed::{Observed, Seen, SeenChainRule};
 use crate::plan::op::{Object, Op};
 use crate::plan::reconcile::{Unmarked, is_theirs};
 use crate::plan::topology;
 use crate::plan::{Plan, Removed};
 
-/// What a plan makes that the state had not before.
-pub fn fresh(plan: &Plan, before: &[Op]) -> Vec<Op> {
-    if plan.make.is_empty() {
+/// What is wanted and was not there before.
+pub fn fresh(before: &[Op], after: &[Op]) -> Vec<Op> {
+    if after.is_empty() {
         return Vec::new();
     }
     let known: BTreeSet<String> = before.iter().map(Op::identity).collect();
-    plan.make.iter().filter(|op| !known.contains(&op.identity())).cloned().collect()
+    after.iter().filter(|op| !known.contains(&op.identity())).cloned().collect()
 }
 
 /// Is everything as it should be?
@@ -145,7 +145,19 @@ pub fn doomed(plan: &Plan) -> Vec<Op> {
         Object::Chain { place, .. } => place == &Place::Host,
         _ => false,
     };
-    unmade().filter(marked).cloned().collect()
+    unmade().filter(marked).map(|op| in_reach(op, &removed)).collect()
+}
+
+/// What to look at for the op: of a cable of which one end goes with its namespace, the other end alone, in place of both. That tells
+/// whose the cable is, and it is the end that is deleted.
+fn in_reach(op: &Op, removed: &Removed) -> Op {
+    match &op.object {
+        Object::Cable { ends: [a, b], mtu } if removed.keeps(&a.place) != removed.keeps(&b.place) => {
+            let end = if removed.keeps(&a.place) { a } else { b };
+            Op::new(&op.owner, Object::Cable { ends: [end.clone(), end.clone()], mtu: *mtu })
+        }
+        _ => op.clone(),
+    }
 }
 
 /// Refuses to make what is there already, whoever made it: another vpcctl with a state of its own, or somebody else.
@@ -191,9 +203,11 @@ fn refuse_foreign_jump(op: &Op, observed: &Observed) -> Result<()> {
         words.next() == Some(chain) && matches!(words.next(), Some("-j" | "-g"))
     };
     let own = format!("-j {chain}");
+    let hook = chain.strip_prefix(names::CHAIN_PREFIX);
+    let is_own = |name: &str, rule: &SeenChainRule| rule.text == own && Some(name) == hook;
     let in_table = observed.places.get(place).into_iter().flat_map(|seen| &seen.chains);
     let mut of_table = in_table.filter(|((of, _), _)| of == table.as_str()).flat_map(|((_, name), found)| {
-        found.rules.iter().filter(|rule| leads_there(&rule.text) && rule.text != own).map(move |rule| (name, rule))
+        found.rules.iter().filter(|rule| leads_there(&rule.text) && !is_own(name, rule)).map(move |rule| (name, rule))
     });
     match of_table.next() {
         Some((name, rule)) => {

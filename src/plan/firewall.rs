@@ -66,28 +66,28 @@ fn host_input() -> Vec<Rule> {
 }
 
 fn host_forward(state: &State, pools: &BTreeSet<Cidr>) -> Vec<Rule> {
-    let (from_any, to_any) = (from_group(UPLINK_GROUP, UPLINK_GROUP_MASK), to_group(UPLINK_GROUP, UPLINK_GROUP_MASK));
-    let both = format!("{from_any} --dst-group {UPLINK_GROUP:#x}/{UPLINK_GROUP_MASK:#x}");
-    let mut rules = Vec::from(refuse(&both, "the host joins no VPCs"));
+    let (from, to) = (src_group(UPLINK_GROUP, UPLINK_GROUP_MASK), dst_group(UPLINK_GROUP, UPLINK_GROUP_MASK));
+    let mut rules = Vec::new();
+    // An uplink may have got the name of a WAN interface that is gone: the host joins no VPCs.
     for (wan, record) in &state.host.wans {
         let group = UPLINK_GROUP | u32::from(record.index);
         for pool in pools {
-            let out = format!("-s {pool} -o {wan} {}", from_group(group, u32::MAX));
+            let out = format!("-s {pool} -o {wan} {} ! {to}", from_group(group, u32::MAX));
             rules.push(Rule::new(
                 format!("{out} -m conntrack --ctstate NEW,RELATED,ESTABLISHED"),
                 ACCEPT,
                 "out to the internet",
             ));
         }
-        let back = format!("-i {wan} {}", to_group(group, u32::MAX));
+        let back = format!("-i {wan} -m devgroup ! {from} {}", dst_group(group, u32::MAX));
         rules.push(Rule::new(
             format!("{back} -m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY"),
             ACCEPT,
             "answers from the internet",
         ));
     }
-    rules.extend(refuse(&from_any, "nothing else leaves a VPC by the host"));
-    rules.push(Rule::new(to_any, DROP, "nothing else enters a VPC by the host"));
+    rules.extend(refuse(&format!("-m devgroup {from}"), "nothing else leaves a VPC by the host"));
+    rules.push(Rule::new(format!("-m devgroup {to}"), DROP, "nothing else enters a VPC by the host"));
     // The kernel asks only the incoming interface whether to forward. What came with that for other networks of a host that
     // was no router is closed again.
     let switched_on = state.host.wans.iter().filter(|(_, record)| !record.forwarding_before);
@@ -113,11 +113,15 @@ fn refuse(matches: &str, purpose: &str) -> [Rule; 2] {
 }
 
 fn from_group(group: u32, mask: u32) -> String {
-    format!("-m devgroup --src-group {}", masked(group, mask))
+    format!("-m devgroup {}", src_group(group, mask))
 }
 
-fn to_group(group: u32, mask: u32) -> String {
-    format!("-m devgroup --dst-group {}", masked(group, mask))
+fn src_group(group: u32, mask: u32) -> String {
+    format!("--src-group {}", masked(group, mask))
+}
+
+fn dst_group(group: u32, mask: u32) -> String {
+    format!("--dst-group {}", masked(group, mask))
 }
 
 fn masked(group: u32, mask: u32) -> String {
@@ -197,7 +201,18 @@ impl Router<'_> {
             Rule::new(format!("-i {bridge} -o {bridge}"), ACCEPT, "within the VPC"),
         ];
         if has_peers {
-            rules.push(Rule::new("", format!("-j {PEERING}"), "peerings"));
+            // What goes out to the internet, or comes from there, needn't be compared with every peer.
+            rules.push(Rule::new("! -i uplink ! -o uplink", format!("-j {PEERING}"), "peerings"));
+        }
+        for (source, destination) in sources_and_destinations(natted) {
+            // A cloud's metadata service would take the instance for the host, and hand out the host's identity.
+            let out = format!("{source}! -d {LINK_LOCAL} -i {bridge} -o uplink {ORIGINAL}");
+            rules.push(Rule::new(out, ACCEPT, "out to the internet"));
+            rules.push(Rule::new(
+                format!("{destination}-i uplink -o {bridge} {REPLY}"),
+                ACCEPT,
+                "answers from the internet",
+            ));
         }
         if let Some(host) = self.uplink.filter(|_| self.vpc.host_access == HostAccess::On) {
             rules.push(Rule::new(
@@ -206,18 +221,6 @@ impl Router<'_> {
                 "the host to instances",
             ));
             rules.push(Rule::new(format!("-d {host}/32 -i {bridge} -o uplink {REPLY}"), ACCEPT, "answers to the host"));
-        }
-        if !natted.is_empty() {
-            // A cloud's metadata service would take the instance for the host, and hand out the host's identity.
-            rules.extend(refuse(&format!("-d {LINK_LOCAL} -i {bridge}"), "the host's metadata service"));
-        }
-        for (source, destination) in sources_and_destinations(natted) {
-            rules.push(Rule::new(format!("{source}-i {bridge} -o uplink {ORIGINAL}"), ACCEPT, "out to the internet"));
-            rules.push(Rule::new(
-                format!("{destination}-i uplink -o {bridge} {REPLY}"),
-                ACCEPT,
-                "answers from the internet",
-            ));
         }
         rules.extend(refuse(&format!("-i {bridge}"), "all else is refused at once"));
         rules

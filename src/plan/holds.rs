@@ -100,7 +100,7 @@ impl Op {
             Object::Port { device, bridge, .. } => {
                 of_device(device.as_str(), &|link| port_holding(link, bridge.as_str()))
             }
-            Object::Fdb { device, mac, .. } => present_if(seen.fdb.contains(&(device.to_string(), mac.clone()))),
+            Object::Fdb { device, mac, .. } => present_if(seen.fdb.contains(&(device.to_string(), mac.to_string()))),
             Object::Address { device, address, prefix, .. } => {
                 present_if(seen.addresses.contains(&(device.to_string(), *address, *prefix)))
             }

@@ -11,13 +11,13 @@ use crate::plan::observed::Observed;
 use crate::plan::op::{Object, Op};
 use crate::plan::rule::Rule;
 
-/// The chains, as they were `before`, to which a plan only adds. Whether the kernel has them so has to be looked at.
-pub fn grown(plan: &Plan, before: &[Op]) -> Vec<Op> {
-    let made: BTreeMap<String, &Op> = chains(&plan.make).map(|op| (op.identity(), op)).collect();
-    if made.is_empty() {
+/// The chains, as they were `before`, of which `after` has the same rules and more. Whether the kernel has them so has to be looked at.
+pub fn grown(before: &[Op], after: &[Op]) -> Vec<Op> {
+    let later: BTreeMap<String, &Op> = chains(after).map(|op| (op.identity(), op)).collect();
+    if later.is_empty() {
         return Vec::new();
     }
-    let grows = |old: &&Op| made.get(&old.identity()).is_some_and(|new| joining(old, new).is_some());
+    let grows = |old: &&Op| later.get(&old.identity()).is_some_and(|new| new != old && joining(old, new).is_some());
     chains(before).filter(grows).cloned().collect()
 }
 
@@ -26,9 +26,8 @@ pub fn join(plan: &mut Plan, grown: &[Op], observed: &Observed) {
     add_to(plan, grown.iter().filter(|op| op.holding(observed) == Holding::Held));
 }
 
-/// The same for who only wants to know what would be done, where the kernel has what it should have `before`.
-pub fn join_as_if_held(plan: &mut Plan, before: &[Op]) {
-    let grown = grown(plan, before);
+/// The same for who only wants to know what would be done, where the kernel has all of them.
+pub fn join_as_if_held(plan: &mut Plan, grown: &[Op]) {
     add_to(plan, grown.iter());
 }
 

@@ -90,10 +90,10 @@ impl Plan {
 }
 
 /// The plan from one list of ops to another.
-pub fn diff(old: &[Op], new: &[Op]) -> Plan {
+pub fn diff(old: Vec<Op>, new: Vec<Op>) -> Plan {
     // A whole network comes or goes: nothing has to be compared.
     if old.is_empty() || new.is_empty() {
-        return Plan { clear: Vec::new(), make: new.to_vec(), unmake: old.iter().rev().cloned().collect() };
+        return Plan { clear: Vec::new(), make: new, unmake: old.into_iter().rev().collect() };
     }
     let before: BTreeMap<String, &Op> = old.iter().map(|op| (op.identity(), op)).collect();
     let after: BTreeSet<String> = new.iter().map(Op::identity).collect();
@@ -104,14 +104,14 @@ pub fn diff(old: &[Op], new: &[Op]) -> Plan {
     let cleared = Removed::new(&clear);
     let stays = |op: &&Op| earlier(op).is_some_and(|found| found.object == op.object) && !cleared.takes(op);
     let make = new.iter().filter(|op| !stays(op)).cloned().collect();
-    let unmake = old.iter().rev().filter(|op| !after.contains(&op.identity())).cloned().collect();
+    let unmake = old.into_iter().rev().filter(|op| !after.contains(&op.identity())).collect();
     Plan { clear, make, unmake }
 }
 
 /// The plan from one state to another: [`diff`] of their ops, computed for the VPCs that differ, and in these for the subnets
 /// that do.
 pub fn between(old: &State, new: &State) -> Plan {
-    diff(&differing_ops(old, new), &differing_ops(new, old))
+    diff(differing_ops(old, new), differing_ops(new, old))
 }
 
 /// The ops of `state` that may differ from those of `other`, and all else of the VPCs that they are of: what may have to be made
@@ -199,15 +199,18 @@ impl Removed {
         if matches!(op.object, Object::Namespace(_) | Object::Cable { .. }) {
             return false;
         }
-        let with_device = op.device().is_some_and(|device| self.devices.contains(&(op.place(), device.to_string())));
+        let place = op.place();
+        if !self.keeps(&place) {
+            return true;
+        }
+        let with_device = op.device().is_some_and(|device| self.devices.contains(&(place.clone(), device.to_string())));
         let with_set = match &op.object {
-            Object::SetEntry { set, .. } => self.sets.contains(&(op.place(), set.clone())),
+            Object::SetEntry { set, .. } => self.sets.contains(&(place.clone(), set.clone())),
             _ => false,
         };
-        let is_of_port = matches!(op.object, Object::Port { .. } | Object::Fdb { .. });
-        let with_bridge = is_of_port && self.bridges.contains(&op.place());
         // A permanent neighbour stays when a port goes: its device is the bridge.
-        with_set || with_device || with_bridge || !self.keeps(&op.place())
+        let is_of_port = matches!(op.object, Object::Port { .. } | Object::Fdb { .. });
+        with_set || with_device || is_of_port && self.bridges.contains(&place)
     }
 
     /// What is out of reach because these aren't ours: with them the cables that have an end in one, and what is on those.

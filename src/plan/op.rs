@@ -5,6 +5,8 @@ mod lines;
 
 use std::net::Ipv4Addr;
 
+use compact_str::CompactString;
+
 use crate::model::cidr::Cidr;
 use crate::model::kernel_names::{Device, Netns};
 use crate::model::owner::Owner;
@@ -82,7 +84,7 @@ pub enum Object {
     /// A network namespace; its mark is the alias of its `lo`.
     Namespace(Netns),
     /// A bridge in a router.
-    Bridge { netns: Netns, device: Device, mac: String, mtu: u32 },
+    Bridge { netns: Netns, device: Device, mac: CompactString, mtu: u32 },
     /// What drops, on its way from the bridge into the router, a packet whose source address isn't its sender's.
     SenderFilter { netns: Netns, device: Device },
     /// A veth pair.
@@ -106,11 +108,11 @@ pub enum Object {
     /// A cable's end as a guarded port of the bridge.
     Port { netns: Netns, device: Device, bridge: Device },
     /// The one MAC address that a guarded port may use.
-    Fdb { netns: Netns, device: Device, mac: String },
+    Fdb { netns: Netns, device: Device, mac: CompactString },
     /// An address with its prefix length.
     Address { place: Place, device: Device, address: Ipv4Addr, prefix: u8, prefix_route: bool },
     /// A neighbour that no ARP packet can move.
-    Neighbour { netns: Netns, device: Device, address: Ipv4Addr, mac: String },
+    Neighbour { netns: Netns, device: Device, address: Ipv4Addr, mac: CompactString },
     /// A route, in the main table or, on the host, in vpcctl's own.
     Route { place: Place, to: Cidr, via: Via },
     /// A rule that leads to one of vpcctl's own routing tables.
@@ -137,7 +139,7 @@ pub struct End {
     /// Its name there.
     pub device: Device,
     /// Its MAC address.
-    pub mac: String,
+    pub mac: CompactString,
 }
 
 /// A kernel setting below `/proc/sys`.

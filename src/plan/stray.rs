@@ -4,6 +4,8 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use compact_str::CompactString;
+
 use crate::model::cidr::Cidr;
 use crate::model::kernel_names::Device;
 use crate::plan::line::{Change, Firewall};
@@ -16,7 +18,7 @@ pub enum Tuning {
     /// Its MTU in bytes.
     Mtu(u32),
     /// Its MAC address.
-    Mac(String),
+    Mac(CompactString),
 }
 
 /// What can be in the kernel and has no object of ours for a model.

@@ -243,7 +243,7 @@ impl Router<'_> {
             let known = self.wanted.neighbours.contains(&(device.as_str(), address.clone()));
             let device = self.wanted.devices.get(device).filter(|_| !known)?.clone();
             let address = address.parse().ok()?;
-            Some(Object::Neighbour { netns: self.netns.clone(), device, address, mac: mac.clone() })
+            Some(Object::Neighbour { netns: self.netns.clone(), device, address, mac: mac.into() })
         };
         self.seen.neighbours.iter().filter_map(object).collect()
     }
@@ -252,7 +252,7 @@ impl Router<'_> {
         let object = |(device, mac): &(String, String)| {
             let known = self.wanted.fdb.contains(&(device.as_str(), mac.as_str()));
             let device = self.wanted.devices.get(device).filter(|_| !known)?.clone();
-            Some(Object::Fdb { netns: self.netns.clone(), device, mac: mac.clone() })
+            Some(Object::Fdb { netns: self.netns.clone(), device, mac: mac.into() })
         };
         self.seen.fdb.iter().filter_map(object).collect()
     }

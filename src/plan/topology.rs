@@ -4,6 +4,8 @@
 
 use std::net::Ipv4Addr;
 
+use compact_str::CompactString;
+
 use crate::model::cidr::Cidr;
 use crate::model::kernel_names::{self as names, Device, Netns};
 use crate::model::name::{Name, VpcName};
@@ -336,6 +338,6 @@ fn sysctl(place: &Place, key: String, value: &'static str, device: Option<&Devic
 }
 
 /// The MAC address of the router's end of an instance's cable: never a sender's.
-fn port_mac(address: Ipv4Addr) -> String {
-    names::mac(address).replacen("0a:58", "0a:5b", 1)
+fn port_mac(address: Ipv4Addr) -> CompactString {
+    names::mac(address).replacen("0a:58", "0a:5b", 1).into()
 }

@@ -15,6 +15,7 @@ const PACE: Duration = Duration::from_secs(5);
 /// Work that consists of steps.
 pub struct Progress {
     total: usize,
+    unit: &'static str,
     kind: Kind,
     inside: Mutex<Inside>,
 }
@@ -33,14 +34,15 @@ struct Inside {
 }
 
 impl Progress {
-    /// Work of so many steps, of which something is said unless `silent`.
-    pub fn new(total: usize, silent: bool) -> Progress {
+    /// Work of so many steps, which are called so, of which something is said unless `silent`.
+    pub fn new(total: usize, unit: &'static str, silent: bool) -> Progress {
         let kind = match (silent, std::io::stderr().is_terminal()) {
             (true, _) => Kind::Silent,
             (false, true) => Kind::Bar,
             (false, false) => Kind::Lines,
         };
-        Progress { total, kind, inside: Mutex::new(Inside { begun: 0, pace: Pace::from(Instant::now()), bar: None }) }
+        let inside = Inside { begun: 0, pace: Pace::from(Instant::now()), bar: None };
+        Progress { total, unit, kind, inside: Mutex::new(inside) }
     }
 
     /// One more step begins; `say` prints a line.
@@ -52,9 +54,11 @@ impl Progress {
             Kind::Silent => {}
             Kind::Bar if inside.pace.is_long(Instant::now()) => {
                 let elapsed = inside.pace.start.elapsed();
-                inside.bar.get_or_insert_with(|| bar(self.total, elapsed)).set_position(done as u64);
+                inside.bar.get_or_insert_with(|| bar(self.total, self.unit, elapsed)).set_position(done as u64);
             }
-            Kind::Lines if inside.pace.is_due(Instant::now()) => say(&format!("… {done} of {} steps", self.total)),
+            Kind::Lines if inside.pace.is_due(Instant::now()) => {
+                say(&format!("… {done} of {} {}", self.total, self.unit));
+            }
             Kind::Bar | Kind::Lines => {}
         }
     }
@@ -74,8 +78,8 @@ impl Progress {
 }
 
 /// A bar for work that has gone on for a while, which leaves nothing behind.
-fn bar(total: usize, elapsed: Duration) -> ProgressBar {
-    let template = ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {elapsed}");
+fn bar(total: usize, unit: &str, elapsed: Duration) -> ProgressBar {
+    let template = ProgressStyle::with_template(&format!("{{wide_bar}} {{pos}}/{{len}} {unit}, {{elapsed}}"));
     let bar = ProgressBar::new(total as u64).with_finish(ProgressFinish::AndClear).with_elapsed(elapsed);
     template.map(|template| bar.clone().with_style(template)).unwrap_or(bar)
 }
@@ -121,7 +125,7 @@ mod tests {
 
     #[test]
     fn lines_count_the_steps_that_are_done() {
-        let progress = Progress::new(4, false);
+        let progress = Progress::new(4, "steps", false);
         let progress = Progress { kind: Kind::Lines, ..progress };
         let said = Mutex::new(Vec::new());
         let say = |line: &str| said.lock().unwrap().push(line.to_owned());
@@ -135,7 +139,7 @@ mod tests {
 
     #[test]
     fn nothing_is_said_where_silence_was_asked_for() {
-        let progress = Progress::new(4, true);
+        let progress = Progress::new(4, "steps", true);
         progress.inside().pace.start = Instant::now().checked_sub(Duration::from_secs(9)).unwrap();
         progress.step(|line| panic!("{line}"));
     }

@@ -99,15 +99,12 @@ impl Kernel {
 
     /// The processes that a plan starts.
     pub fn run(&mut self, steps: &Steps, fuse: &mut Fuse) -> Outcome {
-        let turn = fuse.turn % steps.places.len().max(1);
-        let places = steps.places[turn..].iter().chain(&steps.places[..turn]).flat_map(|(_, steps)| steps);
-        steps
-            .first
-            .iter()
-            .chain(places)
-            .chain(&steps.apps)
-            .chain(&steps.last)
-            .try_for_each(|step| self.step(step, fuse))
+        let turn = fuse.turn;
+        let places = from_turn(&steps.places, turn).into_iter().flat_map(|(_, stages)| stages);
+        let places = places.flat_map(|stage| from_turn(stage.lists(), turn)).flatten();
+        let last = from_turn(steps.last.lists(), turn).into_iter().flatten();
+        let mut all = steps.first.iter().chain(places).chain(&steps.apps).chain(last);
+        all.try_for_each(|step| self.step(step, fuse))
     }
 
     fn step(&mut self, step: &Step, fuse: &mut Fuse) -> Outcome {
@@ -496,6 +493,14 @@ impl Kernel {
             }
         }
     }
+}
+
+/// What doesn't depend on each other in another order, the one first whose turn it is.
+fn from_turn<T>(all: &[T], turn: usize) -> Vec<&T> {
+    let mut all: Vec<&T> = all.iter().collect();
+    let count = all.len().max(1);
+    all.rotate_left(turn % count);
+    all
 }
 
 /// What could be put into a place, if it is a router.

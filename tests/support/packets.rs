@@ -153,7 +153,8 @@ pub fn stolen_addresses_get_nowhere(kernel: &Kernel, state: &State) -> TestCaseR
             for victim in all.iter().filter(|victim| victim.address != thief.address) {
                 let packet = opening(Traffic::Tcp(80), src, victim.address);
                 for mac in [names::mac(thief.address), names::mac(src)] {
-                    let end = walk(&machine).send(&place(&thief.place()), Packet { mac, ..packet.clone() });
+                    let end =
+                        walk(&machine).send(&place(&thief.place()), Packet { mac: mac.to_string(), ..packet.clone() });
                     prop_assert!(matches!(&end, End::Lost(..)), "{} as {src}: {end:?}", thief.place());
                 }
             }
@@ -199,7 +200,11 @@ pub fn what_belongs_to_no_connection_is_dropped(kernel: &Kernel, state: &State) 
             let end = walk(&machine).send(&place(&from.place()), packet.clone());
             prop_assert_eq!(&end_place(&end), &from.place(), "{:?}", end);
             let (bridge, mac) = (names::bridge(from.vpc_name), names::mac(from.address));
-            let end = walk(&machine).arrive(&place(&from.router()), bridge.as_str(), Packet { mac, ..packet });
+            let end = walk(&machine).arrive(
+                &place(&from.router()),
+                bridge.as_str(),
+                Packet { mac: mac.to_string(), ..packet },
+            );
             prop_assert!(matches!(&end, End::Lost(at) if *at == place(&from.router())), "{end:?}");
         }
     }

@@ -21,15 +21,20 @@ const LOOPBACK: u32 = 1;
 
 /// What asks for the one link that bears a namespace's mark.
 pub fn loopback() -> Message {
-    let mut lo = LinkMessage::default();
+    let mut lo = without_stats();
     lo.header.index = LOOPBACK;
     Message::GetLink(lo)
 }
 
-/// What asks for the lists that answer the questions, no matter in what order.
-pub fn requests(questions: &Questions) -> Vec<Message> {
+/// A question for links, but not for what they have counted.
+fn without_stats() -> LinkMessage {
     let mut links = LinkMessage::default();
     links.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    links
+}
+
+/// What asks for the lists that answer the questions, no matter in what order.
+pub fn requests(questions: &Questions) -> Vec<Message> {
     let mut addresses = AddressMessage::default();
     addresses.header.family = AddressFamily::Inet;
     let mut routes = RouteMessage::default();
@@ -44,7 +49,7 @@ pub fn requests(questions: &Questions) -> Vec<Message> {
     let of_all = [Message::GetAddress(addresses), Message::GetRoute(routes)].into_iter().filter(|_| questions.ip);
     let of_router = [neighbours(AddressFamily::Inet), Message::GetRule(rules)];
     let of_router = of_router.into_iter().filter(|_| questions.routing);
-    std::iter::once(Message::GetLink(links))
+    std::iter::once(Message::GetLink(without_stats()))
         .chain(of_all)
         .chain(of_router)
         .chain(questions.fdb.then(|| neighbours(AddressFamily::Bridge)))

@@ -223,7 +223,7 @@ impl Machine {
                 net.links.insert("lo".into(), Link { kind: LinkKind::Loopback, ..Link::default() });
             }
             Object::Bridge { device, mac, .. } => {
-                let bridge = Link { kind: LinkKind::Bridge, mac: mac.clone(), ..Link::default() };
+                let bridge = Link { kind: LinkKind::Bridge, mac: mac.to_string(), ..Link::default() };
                 net.links.insert(device.to_string(), bridge);
             }
             Object::SenderFilter { device, .. } => drop(net.filtered.insert(device.to_string())),
@@ -256,7 +256,7 @@ impl Machine {
                 let port = net.links.entry(device.to_string()).or_default();
                 (port.master, port.guarded) = (Some(bridge.to_string()), true);
             }
-            Object::Fdb { device, mac, .. } => drop(net.fdb.insert((device.to_string(), mac.clone()))),
+            Object::Fdb { device, mac, .. } => drop(net.fdb.insert((device.to_string(), mac.to_string()))),
             Object::Address { device, address, prefix, prefix_route, .. } => net.addresses.push(Address {
                 device: device.to_string(),
                 address: *address,
@@ -264,7 +264,7 @@ impl Machine {
                 routed: *prefix_route,
             }),
             Object::Neighbour { device, address, mac, .. } => {
-                net.neighbours.insert((device.to_string(), *address), mac.clone());
+                net.neighbours.insert((device.to_string(), *address), mac.to_string());
             }
             Object::Route { place, to, via } => net.routes.push(route(place, *to, via)),
             Object::HostRule(table) => {
@@ -284,7 +284,7 @@ impl Machine {
 
     fn plug(&mut self, end: &End, far: &End) {
         let kind = LinkKind::Cable(far.place.clone(), far.device.to_string());
-        let link = Link { kind, mac: end.mac.clone(), ..Link::default() };
+        let link = Link { kind, mac: end.mac.to_string(), ..Link::default() };
         self.at(&end.place).links.insert(end.device.to_string(), link);
     }
 }
