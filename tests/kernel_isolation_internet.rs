@@ -201,3 +201,23 @@ fn a_vpc_that_takes_a_deleted_ones_place_gets_nothing_of_it() {
         "the new instance",
     );
 }
+
+/// A cloud's metadata service, which the host reaches like any address of the internet, would take an instance for the host.
+#[test]
+fn the_metadata_service_of_a_cloud_is_for_the_host_alone() {
+    let mut sandbox = Sandbox::with_vpc1();
+    sandbox.ok("ip -n internet addr add 169.254.169.254/32 dev lo");
+    let service = ["ping:169.254.169.254"];
+    sandbox.open("host", &service);
+    let refused = [("ping:169.254.169.254", "unreachable"), ("tcp:169.254.169.254:80", "refused")];
+    sandbox.expect_probes("vpc1-public", &refused);
+    // With so many a set takes the place of a rule for each.
+    sandbox.ok("for i in $(seq 20 36); do vpcctl add-subnet -q vpc1 s$i 10.0.$i.0/24 --public || exit; done
+        ip netns exec vpc1 iptables -S VPCCTL-FORWARD | grep 'match-set vpcctl-nat src'");
+    sandbox.expect_probes("vpc1-public", &refused);
+    sandbox.open("vpc1-s36", &["ping:203.0.113.5"]);
+    sandbox.ok("vpcctl check");
+    // The proof that nothing else is in the way.
+    sandbox.ok("ip netns exec vpc1 iptables -I VPCCTL-FORWARD 1 -j ACCEPT");
+    sandbox.open("vpc1-public", &service);
+}

@@ -122,7 +122,7 @@ pub fn forward_rules() -> Ruleset {
 fn forward_rules_beside(nft: Option<Listing>) -> Ruleset {
     let flavour = run::flavour().unwrap_or(Flavour::Nft);
     // The kernel's list is asked first: the tool would load the module.
-    let has_legacy = fs::read_to_string("/proc/net/ip_tables_names").is_ok_and(|names| names.contains("filter"));
+    let has_legacy = fs::read_to_string(rules::LEGACY_TABLES).is_ok_and(|names| names.contains("filter"));
     let legacy = has_legacy.then(|| ask(Program::IptablesLegacySave, &["-t", "filter"])).flatten();
     let legacy = legacy.map(|text| Ruleset::of_legacy(&text));
     let family = if flavour == Flavour::Legacy { "legacy" } else { "ip" };

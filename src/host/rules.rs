@@ -2,8 +2,8 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::{fs, io};
 
 use crate::error::Kind;
 use crate::host::netlink::Netlink;
@@ -19,6 +19,9 @@ use crate::plan::ruleset::{self, RawMessage};
 
 /// So many different rules are kept to be compared: where each namespace has rules of its own, none of them need be.
 const MAX_KEPT: usize = 64;
+
+/// The names of the legacy flavour's tables in this namespace.
+pub const LEGACY_TABLES: &str = "/proc/net/ip_tables_names";
 
 /// The tables that were asked for, and the rules' signature.
 type Key = (BTreeSet<Table>, Vec<u8>);
@@ -84,10 +87,14 @@ fn lists(requests: &[RawMessage]) -> io::Result<Vec<RawMessage>> {
     Netlink::open(Some(rustix::net::netlink::NETFILTER))?.lists(requests)
 }
 
-/// The host's tables and chains. Where the tools aren't known to be of nf_tables, whose messages don't tell of the legacy flavour's, and
-/// where its kernel has no nf_tables, every built-in chain of a table counts as there.
+/// The host's tables and chains. Of the legacy flavour, which nf_tables' messages don't tell of, and where its kernel has no nf_tables,
+/// every built-in chain of a table counts as there.
 pub fn tables_and_chains() -> Result<FirewallFacts, StepError> {
-    let asks_kernel = run::flavour() == Some(Flavour::Nft);
+    let asks_kernel = match run::flavour() {
+        Some(flavour) => flavour == Flavour::Nft,
+        // Behind a wrapper may be either.
+        None => fs::read_to_string(LEGACY_TABLES).map_or(true, |names| names.is_empty()),
+    };
     let lists = || lists(&ruleset::requests_of_names()).ok();
     if let Some(names) = asks_kernel.then(lists).flatten().and_then(|messages| ruleset::names(&messages)) {
         return Ok(names);

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-use compact_str::format_compact;
+use compact_str::{CompactString, ToCompactString};
 use ipnet::Ipv4Net;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
@@ -103,6 +103,20 @@ impl FromStr for Cidr {
     }
 }
 
+impl Cidr {
+    /// What it is displayed as, without a formatter: a state has thousands.
+    fn text(self) -> CompactString {
+        let octets = self.network().octets().map(|octet| octet.to_compact_string());
+        let mut text = CompactString::default();
+        for (octet, end) in octets.iter().zip([".", ".", ".", "/"]) {
+            text.push_str(octet);
+            text.push_str(end);
+        }
+        text.push_str(&self.prefix().to_compact_string());
+        text
+    }
+}
+
 /// A prefix length in its one spelling: std's parser takes `+24` and `024` too.
 fn parse_prefix(text: &str) -> Option<u8> {
     let canonical = text.bytes().all(|b| b.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
@@ -125,7 +139,7 @@ impl TryFrom<String> for Cidr {
 
 impl Serialize for Cidr {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format_compact!("{self}"))
+        serializer.serialize_str(&self.text())
     }
 }
 
@@ -149,6 +163,17 @@ impl JsonSchema for Cidr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_written_as_it_is_displayed() {
+        for text in ["10.0.0.0/16", "0.0.0.0/0", "255.255.255.255/32", "198.19.0.2/31"] {
+            let cidr: Cidr = text.parse().unwrap();
+            assert_eq!(
+                (cidr.to_string().as_str(), serde_json::to_string(&cidr).unwrap()),
+                (text, format!("\"{text}\""))
+            );
+        }
+    }
 
     #[test]
     fn one_spelling() {

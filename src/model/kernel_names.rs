@@ -88,10 +88,12 @@ pub fn router(vpc: &VpcName) -> Netns {
 
 /// The namespace of an instance; `None` is the subnet's first one.
 pub fn instance(vpc: &VpcName, subnet: &Name, instance: Option<&Name>) -> Netns {
-    Netns(match instance {
-        None => format_compact!("{vpc}-{subnet}"),
-        Some(instance) => format_compact!("{vpc}-{subnet}-{instance}"),
-    })
+    let mut name = CompactString::from(vpc.as_str());
+    for part in [Some(subnet), instance].into_iter().flatten() {
+        name.push('-');
+        name.push_str(part.as_str());
+    }
+    Netns(name)
 }
 
 /// The namespace that a path names.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use compact_str::CompactString;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::error::Failure;
 
@@ -21,13 +21,13 @@ const RESERVED: [&str; 5] = ["all", "any", "default", "lo", "none"];
 const RESERVED_FOR_VPCS: [&str; 2] = ["host", "internet"];
 
 /// The name of a VPC, a subnet or an instance: a letter, then letters, digits, `-` and `_`, 63 at most.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Name(CompactString);
 
 /// The name of a VPC: a [`Name`] that isn't `host` or `internet`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct VpcName(Name);
 
 impl Name {
@@ -86,8 +86,8 @@ impl FromStr for VpcName {
 /// The name of a network interface of the host: 1 to 15 letters, digits, `.`, `_` and `-`.
 ///
 /// The kernel takes more, but `+` is a wildcard to iptables, `%d` a number to fill in, and `/` a path.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct IfName(CompactString);
 
 impl IfName {
@@ -131,9 +131,9 @@ macro_rules! as_text {
             }
         }
 
-        impl From<$name> for String {
-            fn from(name: $name) -> String {
-                name.as_str().to_owned()
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
             }
         }
     )*};

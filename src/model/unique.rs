@@ -1,6 +1,7 @@
 //! Maps in files: a key that stands there twice is a mistake, and not for the last to win.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -32,10 +33,12 @@ where
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
         let mut map = BTreeMap::new();
         while let Some(key) = access.next_key::<K>()? {
-            if map.contains_key(&key) {
-                return Err(A::Error::custom(format!("`{key}` stands there twice")));
+            match map.entry(key) {
+                Entry::Occupied(twin) => return Err(A::Error::custom(format!("`{}` stands there twice", twin.key()))),
+                Entry::Vacant(place) => {
+                    place.insert(access.next_value()?);
+                }
             }
-            map.insert(key, access.next_value()?);
         }
         Ok(map)
     }
