@@ -77,6 +77,18 @@ impl Cidr {
         let ranges = [([10, 0, 0, 0], 8), ([172, 16, 0, 0], 12), ([192, 168, 0, 0], 16), ([100, 64, 0, 0], 10)];
         ranges.iter().any(|(octets, prefix)| Ipv4Net::new_assert((*octets).into(), *prefix).contains(&self.0))
     }
+
+    /// What it is displayed as, without a formatter: a state has thousands.
+    fn text(self) -> CompactString {
+        let octets = self.network().octets().map(|octet| octet.to_compact_string());
+        let mut text = CompactString::default();
+        for (octet, end) in octets.iter().zip([".", ".", ".", "/"]) {
+            text.push_str(octet);
+            text.push_str(end);
+        }
+        text.push_str(&self.prefix().to_compact_string());
+        text
+    }
 }
 
 impl FromStr for Cidr {
@@ -100,20 +112,6 @@ impl FromStr for Cidr {
             return Err(refuse("it has host bits set").hint(format!("the network is {}", net.trunc())));
         }
         Ok(Cidr(net))
-    }
-}
-
-impl Cidr {
-    /// What it is displayed as, without a formatter: a state has thousands.
-    fn text(self) -> CompactString {
-        let octets = self.network().octets().map(|octet| octet.to_compact_string());
-        let mut text = CompactString::default();
-        for (octet, end) in octets.iter().zip([".", ".", ".", "/"]) {
-            text.push_str(octet);
-            text.push_str(end);
-        }
-        text.push_str(&self.prefix().to_compact_string());
-        text
     }
 }
 

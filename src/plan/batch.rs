@@ -2,8 +2,8 @@
 //! call for each tool.
 //!
 //! Within a place the order is: settings; sets, rules and what needs rules to be there, and filters beside; addresses and links,
-//! forwarding entries.
-//! So rules stand before the first link is up. Unmaking goes the other way.
+//! forwarding entries. So rules stand before the first link is up. Unmaking goes the other way, one step after the other; where
+//! namespaces go, the host's rules and settings go last, beside them, when no link leads there any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
