@@ -6,21 +6,26 @@
 //! two holders.
 
 pub mod holder;
+mod layout;
 pub mod lock;
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::app::record::Apps;
 use crate::error::{Failure, Kind, Result};
 use crate::model::check;
 use crate::model::state::State;
+use crate::model::text;
 use crate::own_file;
 pub use crate::store::lock::{Lock, Wait};
 
@@ -65,6 +70,60 @@ impl Document {
     /// A state, and the command that leads to it.
     pub fn new(command: &str, network: &State, touched: BTreeSet<String>) -> Self {
         Document { version: SCHEMA_VERSION, changed_by: command.into(), network: network.clone(), touched }
+    }
+}
+
+/// A [`Document`] of which only the state is of interest: all is read, but of what was touched, which may be long, nothing kept.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Committed {
+    version: u32,
+    #[serde(rename = "changed_by")]
+    _changed_by: String,
+    network: State,
+    #[serde(default, rename = "touched")]
+    _touched: Vec<AnyText>,
+}
+
+struct AnyText;
+
+impl FromStr for AnyText {
+    type Err = Infallible;
+
+    fn from_str(_: &str) -> Result<Self, Infallible> {
+        Ok(AnyText)
+    }
+}
+
+impl<'de> Deserialize<'de> for AnyText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::parsed(deserializer)
+    }
+}
+
+/// What is read of a file.
+trait Reading: DeserializeOwned {
+    fn version(&self) -> u32;
+    fn network(&self) -> &State;
+}
+
+impl Reading for Document {
+    fn version(&self) -> u32 {
+        self.version
+    }
+
+    fn network(&self) -> &State {
+        &self.network
+    }
+}
+
+impl Reading for Committed {
+    fn version(&self) -> u32 {
+        self.version
+    }
+
+    fn network(&self) -> &State {
+        &self.network
     }
 }
 
@@ -150,7 +209,7 @@ impl Store {
 
     /// The state; an empty one where there is no file yet.
     pub fn load(&self) -> Result<State> {
-        Ok(self.read(STATE)?.map(|document| document.network).unwrap_or_default())
+        Ok(self.read::<Committed>(STATE)?.map(|document| document.network).unwrap_or_default())
     }
 
     /// What a command that was cut off was about to make true.
@@ -160,7 +219,7 @@ impl Store {
 
     /// Writes down what is about to be made true. Needs the lock, as all that follow.
     pub fn begin(&self, _lock: &Lock, intent: &Document) -> Result<()> {
-        let text = serde_json::to_string_pretty(intent)
+        let text = layout::text(intent)
             .map_err(|error| Failure::new(Kind::State, format!("cannot write the state: {error}")))?;
         self.write_durably(INTENT, &text)
     }
@@ -177,7 +236,7 @@ impl Store {
         removed.map_err(|error| self.failure("remove", &path, &error))
     }
 
-    fn read(&self, name: &str) -> Result<Option<Document>> {
+    fn read<T: Reading>(&self, name: &str) -> Result<Option<T>> {
         let path = self.dir.join(name);
         let file = match self.open(&path, OpenOptions::new().read(true)) {
             Ok(file) => file,
@@ -186,10 +245,11 @@ impl Store {
             }
             Err(failure) => return Err(failure),
         };
-        let mut text = String::new();
+        let length = file.metadata().map_or(0, |metadata| metadata.len());
+        let mut text = String::with_capacity(length.min(SIZE_LIMIT) as usize + 1);
         let read = file.take(SIZE_LIMIT + 1).read_to_string(&mut text);
         match read.map_err(|error| self.failure("read", &path, &error))? as u64 {
-            0..=SIZE_LIMIT => parse(&path, &text).map(Some),
+            0..=SIZE_LIMIT => parse_as(&path, &text).map(Some),
             _ => Err(damaged(&path, &format!("it is larger than {} MiB", SIZE_LIMIT >> 20))),
         }
     }
@@ -229,11 +289,15 @@ impl Store {
 
 /// Reads the text of a state file or an intent.
 pub fn parse(path: &Path, text: &str) -> Result<Document> {
+    parse_as(path, text)
+}
+
+fn parse_as<T: Reading>(path: &Path, text: &str) -> Result<T> {
     let damaged = |error: serde_json::Error| damaged(path, &error.to_string());
-    let read: serde_json::Result<Document> = serde_json::from_str(text);
+    let read: serde_json::Result<T> = serde_json::from_str(text);
     // One of another version need not be of this form.
     let version = match &read {
-        Ok(document) => document.version,
+        Ok(document) => document.version(),
         Err(_) => serde_json::from_str::<VersionOnly>(text).map_err(damaged)?.version,
     };
     if version != SCHEMA_VERSION {
@@ -242,7 +306,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Document> {
         return Err(Failure::new(Kind::State, message).hint(hint));
     }
     let document = read.map_err(damaged)?;
-    match check::flaw(&document.network) {
+    match check::flaw(document.network()) {
         None => Ok(document),
         Some(flaw) => Err(damaged(serde::de::Error::custom(flaw))),
     }
@@ -264,4 +328,25 @@ fn damaged(path: &Path, why: &str) -> Failure {
 /// What the file is, in words.
 fn what(path: &Path) -> &'static str {
     if path.file_name().is_some_and(|name| name == INTENT) { "intent" } else { "state file" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_touched_is_read_and_not_kept() {
+        let document = Document::new("create-vpc", &State::default(), ["a \"quoted\" name".to_owned()].into());
+        let text = layout::text(&document).unwrap();
+        let path = Path::new(STATE);
+        assert_eq!(parse_as::<Document>(path, &text).unwrap().touched, document.touched);
+        assert_eq!(parse_as::<Committed>(path, &text).unwrap().network, document.network);
+        let (before, _) = text.split_once("\"touched\": ").unwrap();
+        for wrong in ["5", "null", "\"a\"", "{}", "[5]", "[[]]", "[\"a\", null]"] {
+            let text = format!("{before}\"touched\": {wrong}}}");
+            let [one, other] = [parse_as::<Document>(path, &text).err(), parse_as::<Committed>(path, &text).err()];
+            let [one, other] = [one.unwrap(), other.unwrap()].map(|failure| failure.message);
+            assert_eq!(one, other, "{wrong}");
+        }
+    }
 }

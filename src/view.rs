@@ -11,6 +11,7 @@ pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -58,7 +59,7 @@ struct ListedSubnet {
 
 /// The VPCs, from the state alone.
 pub fn list(state: &State) -> List {
-    let listed = |(name, vpc): (&VpcName, &Vpc)| ListedVpc {
+    let listed = |(name, vpc): (&VpcName, &Arc<Vpc>)| ListedVpc {
         name: name.clone(),
         cidr: vpc.cidr,
         subnets: vpc.subnets.iter().map(listed_subnet).collect(),

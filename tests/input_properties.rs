@@ -10,6 +10,7 @@ mod states;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseResult};
@@ -294,7 +295,7 @@ fn read_topology(text: &str) {
 
 /// Puts hostile words wherever a state has text of an operator's.
 fn described(mut state: State, text: &str) -> State {
-    for vpc in state.vpcs.values_mut() {
+    for vpc in state.vpcs.values_mut().map(Arc::make_mut) {
         if let HostAccess::Overlaps(what) = &mut vpc.host_access {
             *what = text.into();
         }

@@ -7,6 +7,7 @@
 mod states;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -260,7 +261,7 @@ fn a_vpc_that_is_replaced_keeps_what_the_file_says_nothing_of() {
         "replace peering vpc1 - vpc2: is in VPC vpc1",
     ];
     assert_eq!(differences, expected);
-    let vpc = |state: &State| state.vpcs[&"vpc1".parse().unwrap()].clone();
+    let vpc = |state: &State| Vpc::clone(&state.vpcs[&"vpc1".parse().unwrap()]);
     let uplink = vpc(&new).uplink;
     assert_eq!(vpc(&new), Vpc { cidr: "10.0.0.0/20".parse().unwrap(), uplink, ..vpc(&old) });
     assert_eq!(new.peerings[0].scope, old.peerings[0].scope);
@@ -483,7 +484,7 @@ fn a_thousand_subnets_are_read_and_edited_in_a_moment() {
 fn chosen(state: &State, other: &State) -> State {
     let mut state = state.clone();
     state.host = Host::default();
-    for (name, vpc) in &mut state.vpcs {
+    for (name, vpc) in state.vpcs.iter_mut().map(|(name, vpc)| (name, Arc::make_mut(vpc))) {
         // Whose way something is in depends on who came first.
         if matches!(vpc.host_access, HostAccess::Overlaps(_))
             || matches!(other.vpcs.get(name).map(|vpc| &vpc.host_access), Some(HostAccess::Overlaps(_)))

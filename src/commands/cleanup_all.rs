@@ -69,7 +69,7 @@ fn question(state: &State) -> String {
 
 fn amount(state: &State) -> String {
     let subnets = state.vpcs.values().map(|vpc| vpc.subnets.len()).sum();
-    let all = state.vpcs.values().map(instances).sum();
+    let all = state.vpcs.values().map(|vpc| instances(vpc)).sum();
     let vpcs = count(state.vpcs.len(), "VPC");
     format!(
         "{vpcs}, {}, {} and {}",

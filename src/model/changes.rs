@@ -1,6 +1,7 @@
 //! What differs between two states, object by object, with the reason.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -44,7 +45,9 @@ pub const NEW: &str = "not there yet";
 /// What differs, in the order of the VPCs' names; a VPC before what is in it. `gone` is why something goes by itself.
 pub fn between(old: &State, new: &State, gone: &str) -> Vec<Change> {
     let mut changes = Changes { list: Vec::new(), gone };
-    changes.each(&old.vpcs, &new.vpcs, |changes, name, old, new| changes.vpc(name, old, new));
+    changes.each(&old.vpcs, &new.vpcs, |changes, name, old, new| {
+        changes.vpc(name, old.map(Arc::as_ref), new.map(Arc::as_ref))
+    });
     let key = |peering: &Peering| ((peering.a.clone(), peering.b.clone()), peering.clone());
     let peerings = |state: &State| state.peerings.iter().map(key).collect::<BTreeMap<_, _>>();
     changes.each(&peerings(old), &peerings(new), |changes, (a, b), before, after| {

@@ -6,16 +6,15 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-use compact_str::{CompactString, ToCompactString};
 use ipnet::Ipv4Net;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::Failure;
+use crate::model::text;
 
 /// An IPv4 network: an address without host bits and a prefix length of 0 to 32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cidr(Ipv4Net);
 
 impl Cidr {
@@ -79,14 +78,14 @@ impl Cidr {
     }
 
     /// What it is displayed as, without a formatter: a state has thousands.
-    fn text(self) -> CompactString {
-        let octets = self.network().octets().map(|octet| octet.to_compact_string());
-        let mut text = CompactString::default();
-        for (octet, end) in octets.iter().zip([".", ".", ".", "/"]) {
-            text.push_str(octet);
-            text.push_str(end);
+    fn text(self) -> String {
+        let mut text = String::with_capacity("255.255.255.255/32".len());
+        let mut number = itoa::Buffer::new();
+        for (octet, end) in self.network().octets().into_iter().zip(['.', '.', '.', '/']) {
+            text.push_str(number.format(octet));
+            text.push(end);
         }
-        text.push_str(&self.prefix().to_compact_string());
+        text.push_str(number.format(self.prefix()));
         text
     }
 }
@@ -127,11 +126,9 @@ impl fmt::Display for Cidr {
     }
 }
 
-impl TryFrom<String> for Cidr {
-    type Error = Failure;
-
-    fn try_from(text: String) -> Result<Self, Failure> {
-        text.parse()
+impl<'de> Deserialize<'de> for Cidr {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::parsed(deserializer)
     }
 }
 

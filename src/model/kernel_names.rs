@@ -194,7 +194,8 @@ pub fn namespaces_of(state: &State, only: Option<&VpcName>) -> impl Iterator<Ite
 /// Returns the first name that two owners share, if there is one.
 pub fn collision(state: &State) -> Option<(String, Owner, Owner)> {
     let uplinks = state.vpcs.keys().map(uplink_on_host).map(|uplink| uplink.name).collect();
-    if !has_twins(namespaces(state).collect()) && !has_twins(uplinks) {
+    let are_ambiguous = has_hyphens(state) && has_twins(namespaces(state).collect());
+    if !are_ambiguous && !has_twins(uplinks) {
         return None;
     }
     let mut owners: BTreeMap<String, Owner> = BTreeMap::new();
@@ -204,6 +205,16 @@ pub fn collision(state: &State) -> Option<(String, Owner, Owner)> {
         }
     }
     None
+}
+
+/// Does a name have what names are joined with? Two paths can't be joined to one name where none has.
+fn has_hyphens(state: &State) -> bool {
+    let has_one = |name: &str| name.contains('-');
+    state.vpcs.iter().any(|(vpc, content)| {
+        let instances = content.subnets.values().flat_map(|subnet| subnet.instances.keys());
+        let mut names = content.subnets.keys().chain(instances);
+        has_one(vpc.as_str()) || names.any(|name| has_one(name.as_str()))
+    })
 }
 
 fn has_twins<T: Ord>(mut names: Vec<T>) -> bool {

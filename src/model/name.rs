@@ -7,9 +7,10 @@ use std::str::FromStr;
 
 use compact_str::CompactString;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::Failure;
+use crate::model::text;
 
 /// Three of these and two hyphens make a namespace's name, which is a file name: 255 bytes at most.
 const MAX_LEN: usize = 63;
@@ -21,13 +22,11 @@ const RESERVED: [&str; 5] = ["all", "any", "default", "lo", "none"];
 const RESERVED_FOR_VPCS: [&str; 2] = ["host", "internet"];
 
 /// The name of a VPC, a subnet or an instance: a letter, then letters, digits, `-` and `_`, 63 at most.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(CompactString);
 
 /// The name of a VPC: a [`Name`] that isn't `host` or `internet`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VpcName(Name);
 
 impl Name {
@@ -86,8 +85,7 @@ impl FromStr for VpcName {
 /// The name of a network interface of the host: 1 to 15 letters, digits, `.`, `_` and `-`.
 ///
 /// The kernel takes more, but `+` is a wildcard to iptables, `%d` a number to fill in, and `/` a path.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IfName(CompactString);
 
 impl IfName {
@@ -123,11 +121,9 @@ macro_rules! as_text {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = Failure;
-
-            fn try_from(text: String) -> Result<Self, Failure> {
-                text.parse()
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                text::parsed(deserializer)
             }
         }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,8 +24,9 @@ pub struct State {
     #[serde(default)]
     pub host: Host,
     /// The VPCs by name.
+    // A state and its successor share those that they have in common: to copy and to compare these costs nothing.
     #[serde(default, deserialize_with = "unique::map")]
-    pub vpcs: BTreeMap<VpcName, Vpc>,
+    pub vpcs: BTreeMap<VpcName, Arc<Vpc>>,
     /// The peerings, in the order of their VPCs' names.
     #[serde(default)]
     pub peerings: Vec<Peering>,
@@ -266,14 +268,15 @@ pub struct CidrPair {
 impl State {
     /// The VPC, or which ones there are.
     pub fn vpc(&self, name: &VpcName) -> Result<&Vpc> {
-        self.vpcs.get(name).ok_or_else(|| missing_vpc(self, name))
+        self.vpcs.get(name).map(Arc::as_ref).ok_or_else(|| missing_vpc(self, name))
     }
 
     pub(crate) fn vpc_mut(&mut self, name: &VpcName) -> Result<&mut Vpc> {
         if !self.vpcs.contains_key(name) {
             return Err(missing_vpc(self, name));
         }
-        self.vpcs.get_mut(name).ok_or_else(|| Failure::not_found(format!("VPC `{name}` does not exist")))
+        let vpc = self.vpcs.get_mut(name).map(Arc::make_mut);
+        vpc.ok_or_else(|| Failure::not_found(format!("VPC `{name}` does not exist")))
     }
 
     /// The subnet, or which ones there are.

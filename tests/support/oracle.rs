@@ -123,7 +123,7 @@ fn way_out(state: &State, dst: Ipv4Addr) -> Option<&'static str> {
 
 /// Where a connection of the host ends, if it is one into a VPC.
 pub fn from_host(state: &State, traffic: Traffic, dst: Ipv4Addr) -> Option<Wanted> {
-    let router_end = |vpc: &&Vpc| vpc.uplink.is_some_and(|uplink| uplink.link.second() == dst);
+    let router_end = |vpc: &Vpc| vpc.uplink.is_some_and(|uplink| uplink.link.second() == dst);
     if let Some((name, _)) = state.vpcs.iter().find(|(_, vpc)| router_end(vpc)) {
         let is_ping = traffic == Traffic::Icmp;
         return Some(if is_ping { Wanted::Reaches(names::router(name).to_string()) } else { Wanted::Closed });

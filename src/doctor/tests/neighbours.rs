@@ -1,5 +1,7 @@
 //! Other software, other networks, the state directory.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::error::{Failure, Kind};
 use crate::model::state::HostAccess;
@@ -98,9 +100,10 @@ fn what_an_overlap_costs_depends_on_host_access() {
     let mut facts = with_vpc1();
     add_network(&mut facts, "10.0.8.0/24", "route on wg0");
     let name = "vpc1".parse().unwrap();
-    state_of(&mut facts).vpcs.get_mut(&name).unwrap().host_access = HostAccess::Overlaps("route on wg0".into());
+    Arc::make_mut(state_of(&mut facts).vpcs.get_mut(&name).unwrap()).host_access =
+        HostAccess::Overlaps("route on wg0".into());
     assert!(found(&facts, "vpc-overlap")[0].what.contains("no way to its instances"));
-    state_of(&mut facts).vpcs.get_mut(&name).unwrap().host_access = HostAccess::Off;
+    Arc::make_mut(state_of(&mut facts).vpcs.get_mut(&name).unwrap()).host_access = HostAccess::Off;
     assert!(found(&facts, "vpc-overlap").is_empty());
 }
 

@@ -1,6 +1,7 @@
 //! Creating and deleting VPCs.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::error::{Failure, Result};
 use crate::model::cidr::Cidr;
@@ -77,7 +78,7 @@ pub(crate) fn insert_vpc(state: &mut State, spec: &VpcSpec, facts: &HostFacts) -
         nat: None,
         subnets: Default::default(),
     };
-    state.vpcs.insert(spec.name.clone(), vpc);
+    state.vpcs.insert(spec.name.clone(), Arc::new(vpc));
     if state.vpc(&spec.name)?.host_access == HostAccess::On {
         link::give_uplink(state, &spec.name, spec.pool, facts)?;
     }

@@ -2,6 +2,7 @@
 //! nothing opens by the way.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::choice::{Allow, NatChoice, PolicyChoice};
 use super::export::exported_nat;
@@ -38,7 +39,7 @@ impl Making<'_> {
     /// A VPC, with all that is in it.
     pub fn vpc(&self, state: &mut State, entry: &VpcEntry, path: &str) -> Result<(), Misfit> {
         let (name, facts) = (&entry.name, self.facts);
-        let (found, was) = (state.vpcs.get(name), self.old.vpcs.get(name));
+        let (found, was) = (state.vpcs.get(name), self.old.vpcs.get(name).map(Arc::as_ref));
         let host_access = entry.host_access.unwrap_or(was.is_none_or(|vpc| vpc.host_access != HostAccess::Off));
         let wan = entry.interface.clone();
         let spec = VpcSpec { name: name.clone(), cidr: entry.cidr, host_access, wan, pool: self.pool_of(entry) };
@@ -52,7 +53,7 @@ impl Making<'_> {
             None => edit::insert_vpc(state, &spec, facts).within(|| format!("{path}.cidr"))?,
             Some(_) => edit::set_host_access(state, &spec, facts).within(|| format!("{path}.host-access"))?,
         }
-        if let (Some(was), Some(vpc)) = (replaced, state.vpcs.get_mut(name)) {
+        if let (Some(was), Some(vpc)) = (replaced, state.vpcs.get_mut(name).map(Arc::make_mut)) {
             self.keep_vpc(vpc, was, entry);
         }
         for (at, subnet) in entry.subnets.iter().enumerate() {

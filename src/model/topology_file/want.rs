@@ -2,6 +2,7 @@
 //! the commands lead to the same. Names are compared once, at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::choice::NatChoice;
 use super::make::Making;
@@ -56,7 +57,7 @@ impl Want<'_> {
         let facts = self.with_promises(&old, facts);
         // Who gives up host access makes room for who is to have it.
         for entry in self.topology.vpcs.iter().filter(|entry| entry.host_access == Some(false)) {
-            if let Some(vpc) = state.vpcs.get_mut(&entry.name) {
+            if let Some(vpc) = state.vpcs.get_mut(&entry.name).map(Arc::make_mut) {
                 vpc.host_access = HostAccess::Off;
             }
         }
