@@ -37,32 +37,41 @@ pub struct Cli {
 
 /// The whole command line with every accepted spelling, its help and its colours.
 pub fn command(color: ColorChoice) -> clap::Command {
+    help::with_groups(grammar(color))
+}
+
+/// All of it but the main help, which takes as long to lay out as a command line takes to read.
+fn grammar(color: ColorChoice) -> clap::Command {
     let styles = Styles::styled()
         .header(style::HEADING)
         .usage(style::HEADING)
         .error(style::ERROR)
         .valid(style::HINT)
         .invalid(AnsiColor::Yellow.on_default());
-    help::with_groups(spellings::with_flags(Cli::command().styles(styles).color(color)))
+    spellings::with_flags(Cli::command().styles(styles).color(color))
 }
 
 /// Reads a command line, in whatever spelling: the program's name, then what follows it.
 pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
-    let mut command = command(early::color(&words));
-    let options = spellings::Options::of(&command);
+    let color = early::color(&words);
+    let mut grammar = grammar(color);
+    let options = spellings::Options::of(&grammar);
     let words = spellings::canonical(words, &options);
-    let explained = explained(&words, &options, &command);
+    let explained = explained(&words, &options, &grammar);
     let explains = explained.is_some();
     let words = explained.unwrap_or(words);
-    let matches =
-        command.try_get_matches_from_mut(words).map_err(|error| spellings::with_meant(error, &Cli::command()))?;
-    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
-    cli.globals.settle_talk(&matches, &mut command)?;
-    cli.settle_picture(&mut command)?;
+    let matches = match grammar.try_get_matches_from_mut(&words) {
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => command(color).try_get_matches_from(words),
+        read => read,
+    };
+    let matches = matches.map_err(|error| spellings::with_meant(error, &Cli::command()))?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut grammar))?;
+    cli.globals.settle_talk(&matches, &mut grammar)?;
+    cli.settle_picture(&mut grammar)?;
     if explains && !commands::has_plan(&cli.command) {
         let name = matches.subcommand_name().unwrap_or_default();
         let message = format!("`{name}` changes nothing: there is nothing to explain");
-        return Err(command.error(ErrorKind::InvalidValue, message));
+        return Err(grammar.error(ErrorKind::InvalidValue, message));
     }
     cli.explains = explains;
     Ok(cli)
