@@ -45,6 +45,7 @@ use std::time::Instant;
 
 use crate::cli::{Cli, Command, early, refusal};
 use crate::error::{Failure, Kind};
+use crate::host::rules::Ahead;
 use crate::host::{patience, privilege};
 use crate::plan::script;
 use crate::session::Session;
@@ -82,6 +83,7 @@ pub fn main() -> ExitCode {
         lock_timeout: globals.lock_timeout,
         command: typed(),
         interrupted: &interrupted,
+        ahead: Ahead::default(),
     };
     let started = Instant::now();
     let result = commands::run(&command, &session);

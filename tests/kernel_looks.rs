@@ -12,20 +12,20 @@ test -e /run/odd/$tool && . /run/odd/$tool
 exec /run/real/$tool "$@"
 "#;
 
-/// Puts [`ODD`] in place of the tools that look.
+/// Puts [`ODD`] in place of tools that look.
 fn with_odd_tools() -> Sandbox {
     let mut sandbox = Sandbox::new();
     let script = sandbox.file("odd.sh", ODD);
     sandbox.ok(&format!(
         "mkdir -p /run/real /run/odd/sbin && mount --bind /usr/sbin /run/real
          cd /run/odd/sbin && for f in /run/real/*; do ln -s $f .; done
-         for tool in ip tc; do rm -f $tool && cp {script} $tool && chmod 755 $tool; done
+         for tool in ip tc nft iptables-save; do rm -f $tool && cp {script} $tool && chmod 755 $tool; done
          mount --bind /run/odd/sbin /usr/sbin"
     ));
     sandbox
 }
 
-/// Runs vpcctl on one processor, where what looks has one thread, and tells its number and its exit code.
+/// Runs vpcctl on one processor, where what looks has three threads, and tells its number and its exit code.
 const ALONE: &str = r#"cpu=$(taskset -cp $$ | sed 's/.*: //; s/[,-].*//')
 taskset -c $cpu vpcctl "$@" & pid=$!
 echo pid $pid
@@ -40,22 +40,27 @@ fn a_signal_ends_a_look_between_two_places() {
     sandbox.add_vpc1();
     sandbox.ok("mkfifo $T/wait");
     let alone = sandbox.file("alone.sh", ALONE);
-    for (name, signal, command) in
-        [("one", "INT", "check"), ("two", "TERM", "repair"), ("three", "HUP", "inspect"), ("four", "TERM", "restore")]
-    {
+    // The one namespace of the sandbox's internet; the host, the router and an instance, of four places. What has begun there ends:
+    // the host's rules come after its links.
+    for (name, signal, command, [begun, ended]) in [
+        ("one", "INT", "check", ["1", "1"]),
+        ("two", "TERM", "repair", ["1", "1"]),
+        ("three", "HUP", "inspect", ["3", "4"]),
+        ("four", "TERM", "restore", ["1", "1"]),
+    ] {
         let gate = format!("gate-{name}");
         sandbox.start("host", &gate, "flock /run/odd/gate sh -c 'echo shut; cat $T/wait'");
         sandbox.wait_for_file(&format!("{gate}.out"), |out| out.contains("shut"));
-        sandbox.ok("rm -f /run/odd/begun; echo 'echo $$ >>/run/odd/begun; flock -s /run/odd/gate true' >/run/odd/ip");
+        sandbox.ok("rm -f /run/odd/begun; echo 'echo $$ >>/run/odd/begun; flock -s /run/odd/gate true' >/run/odd/ip; cp /run/odd/ip /run/odd/iptables-save");
         sandbox.start("host", name, &format!("sh {alone} {command}"));
-        sandbox.wait_for("test -s /run/odd/begun");
+        sandbox.wait_for(&format!("test $(wc -l </run/odd/begun) = {begun}"));
         let out = sandbox.wait_for_file(&format!("{name}.out"), |out| out.contains("pid "));
         let pid = out.lines().find_map(|line| line.strip_prefix("pid ")).expect("a number");
         sandbox.ok(&format!("kill -{signal} {pid} && echo go >$T/wait"));
         let out = sandbox.wait_for_file(&format!("{name}.out"), |out| out.contains("code "));
         assert!(out.contains("code 130") && out.contains("error: interrupted"), "{command}: {out}");
-        assert_eq!(sandbox.ok("wc -l </run/odd/begun").trim(), "1", "{command} looked on after SIG{signal}");
-        sandbox.ok("rm /run/odd/ip && vpcctl check");
+        assert_eq!(sandbox.ok("wc -l </run/odd/begun").trim(), ended, "{command} looked on after SIG{signal}");
+        sandbox.ok("rm /run/odd/ip /run/odd/iptables-save && vpcctl check");
     }
 }
 
@@ -182,4 +187,35 @@ fn rules_that_differ_in_one_instance_are_seen_there() {
     }
     // What was counted is no difference.
     sandbox.ok("ip netns exec vpc1-public-i2 ping -c 1 10.0.1.1 && vpcctl check");
+}
+
+/// Rules are read while other things are asked, and may be others by the time that they are looked at.
+#[test]
+fn rules_that_change_after_they_were_read_are_read_again() {
+    let mut sandbox = with_odd_tools();
+    sandbox.ok("mkdir -m 700 $T/other");
+    sandbox.file("nft", "until [ -e /run/odd/go ]; do sleep 0.02; done");
+    sandbox.file("iptables-save", "/run/real/iptables-save \"$@\"; echo >>/run/odd/saved; exit");
+    let meanwhile = |sandbox: &mut Sandbox, name: &str, change: &str| {
+        sandbox.ok("rm -f /run/odd/go /run/odd/saved; cp $T/nft $T/iptables-save /run/odd");
+        sandbox.start("host", name, "sh -c 'vpcctl enable-nat vpc1; echo code $?'");
+        // The router's and the host's.
+        sandbox.wait_for("test $(wc -l </run/odd/saved) = 2");
+        sandbox.ok(&format!("rm /run/odd/iptables-save; {change}; touch /run/odd/go"));
+        let out = sandbox.wait_for_file(&format!("{name}.out"), |out| out.contains("code "));
+        sandbox.ok("rm /run/odd/nft");
+        out
+    };
+    sandbox
+        .ok("vpcctl create-vpc vpc1 10.0.0.0/16 --no-host-access && vpcctl add-subnet vpc1 web 10.0.1.0/24 --public");
+    let out = meanwhile(&mut sandbox, "one", "vpcctl --state-dir $T/other create-vpc vpc2 10.2.0.0/16");
+    assert!(out.contains("of another vpcctl stands on it") && out.contains("code 4"), "{out}");
+    assert_eq!(sandbox.ok("iptables -S FORWARD | grep -c VPCCTL-FORWARD"), "1\n");
+    sandbox.ok("vpcctl --state-dir $T/other delete-vpc vpc2 && vpcctl check");
+
+    sandbox.ok("vpcctl enable-nat vpc1");
+    let out =
+        meanwhile(&mut sandbox, "two", "iptables -F VPCCTL-FORWARD; ip netns exec vpc1 iptables -F VPCCTL-FORWARD");
+    assert!(out.contains("2 objects mended") && out.contains("code 0"), "{out}");
+    sandbox.ok("vpcctl check");
 }

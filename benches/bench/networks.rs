@@ -63,7 +63,7 @@ impl Grid {
 
     /// Beside what is in a state.
     pub fn add_to(&self, state: &mut State) -> Result<()> {
-        let facts = facts::gather(state, Asked { firewall: true, barriers_to: None })?;
+        let facts = facts::gather(state, Asked { firewall: true, barriers_to: None, ahead: None })?;
         let pool = DEFAULT_POOL.parse()?;
         for GridVpc { name, cidr, subnets } in &self.vpcs {
             let spec = VpcSpec { name: name.parse()?, cidr: cidr.parse()?, host_access: true, wan: None, pool };

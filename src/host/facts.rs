@@ -7,7 +7,8 @@ use std::net::Ipv4Addr;
 use rustix::thread::UnshareFlags;
 
 use crate::error::{Failure, Kind};
-use crate::host::{StepError, look, namespace, pool, privilege, rules, run};
+use crate::host::rules::{self, Ahead};
+use crate::host::{StepError, look, namespace, pool, privilege, run};
 use crate::model::cidr::Cidr;
 use crate::model::edit::is_nameserver;
 use crate::model::facts::{Barrier, FirewallFacts, HostFacts, HostLink, HostNetwork};
@@ -21,22 +22,31 @@ use crate::plan::batch::{Call, InputLine, Program};
 use crate::plan::line::Place;
 use crate::plan::observed::{Seen, SeenRoute};
 use crate::plan::op::HostTable;
+use crate::plan::rule::Table;
 use crate::plan::sender_filter;
 use crate::plan::topology::is_uplink_group;
 
 /// What is asked of the host besides its interfaces, addresses and routes.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked {
+pub struct Asked<'a> {
     /// Which tables and chains are there: matters when the first rule goes into one.
     pub firewall: bool,
     /// What of other software's rules is certain to stop what VPCs send from the addresses of this pool.
     pub barriers_to: Option<Cidr>,
+    /// Where rules are read for the look that comes next, while all this is asked; the host's also where a chain of our name may
+    /// be among them.
+    pub ahead: Option<(&'a Ahead, &'a [Place])>,
 }
 
 /// Looks at the host: what doesn't depend on each other side by side.
-pub fn gather(state: &State, asked: Asked) -> Result<HostFacts, Failure> {
+pub fn gather(state: &State, asked: Asked<'_>) -> Result<HostFacts, Failure> {
     let first = state.vpcs.is_empty();
-    let probe = || if first { filters_senders() } else { Ok(false) };
+    let read_ahead =
+        || asked.ahead.iter().for_each(|(ahead, places)| places.iter().for_each(|place| ahead.read(place)));
+    let probe = || {
+        read_ahead();
+        if first { filters_senders() } else { Ok(false) }
+    };
     let (filters_senders, (rules, seen)) = pool::both(probe, || (Rules::look(asked), look::network()));
     let (rules, filters_senders) = (rules?, filters_senders?);
     let seen = seen.map_err(|error| cannot_look("network", &error))?;
@@ -73,13 +83,19 @@ struct Rules {
 }
 
 impl Rules {
-    fn look(asked: Asked) -> Result<Self, Failure> {
+    fn look(asked: Asked<'_>) -> Result<Self, Failure> {
         let listing = asked.barriers_to.and_then(|_| nft_listing());
         let firewall = match (asked.firewall, &listing) {
             (false, _) => FirewallFacts::default(),
             (true, Some(listing)) => listing.firewall(),
             (true, None) => firewall()?,
         };
+        if let Some((ahead, places)) = asked.ahead
+            && firewall.tables.contains(Table::Filter.as_str())
+            && !places.contains(&Place::Host)
+        {
+            ahead.read(&Place::Host);
+        }
         let forward = asked.barriers_to.map(|_| forward_rules_beside(listing)).unwrap_or_default();
         Ok(Rules { firewall, forward })
     }

@@ -11,7 +11,7 @@ use crate::app::record::Apps;
 use crate::error::Kind;
 use crate::host::namespace::Tour;
 use crate::host::netlink::Netlink;
-use crate::host::rules::Shared;
+use crate::host::rules::{Ahead, Shared};
 use crate::host::run::{self, Output};
 use crate::host::settings::Settings;
 use crate::host::{StepError, files, namespace, pool};
@@ -33,6 +33,8 @@ const DUMP_ATTEMPTS: usize = 8;
 pub struct Look<'a> {
     /// Where the records of apps are.
     pub apps: Apps,
+    /// The rules that were read with the facts.
+    pub ahead: &'a Ahead,
     /// Set by a signal that asks the command to end: so does the look.
     pub interrupted: &'a AtomicBool,
     /// Called before the first place, with the number of all.
@@ -92,7 +94,7 @@ impl Look<'_> {
 
     /// Threads go from place to place, and look. Also the namespaces that aren't there.
     fn tour(&self, asked: BTreeMap<Place, Questions>) -> Result<(BTreeMap<Place, Seen>, Vec<Netns>), StepError> {
-        let shared = Shared::default();
+        let shared = Shared::new(self.ahead);
         let visit = |tour: &Tour, (place, questions): (Place, Questions)| {
             (self.step)();
             let seen = match tour.go(&place) {
@@ -172,7 +174,7 @@ fn besides_namespaces(ops: &[&Op], records: &Apps) -> (BTreeMap<PathBuf, String>
 }
 
 /// What this thread's namespace has, which is the place's.
-fn look(place: &Place, questions: &Questions, shared: &Shared) -> Result<Seen, StepError> {
+fn look(place: &Place, questions: &Questions, shared: &Shared<'_>) -> Result<Seen, StepError> {
     let mut seen = match in_process(place, questions) {
         Some(seen) => seen,
         None => by_tools(place, questions)?,

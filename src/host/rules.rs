@@ -2,7 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fs, io};
 
 use crate::error::Kind;
@@ -29,38 +29,76 @@ type Key = (BTreeSet<Table>, Vec<u8>);
 /// What was read of some rules; held by who reads them.
 type Slot = Arc<Mutex<Option<Arc<str>>>>;
 
+/// Rules that are read while something else is, for a look that is likely to ask for them.
+#[derive(Debug, Default)]
+pub struct Ahead(Mutex<BTreeMap<Place, (u32, Arc<str>)>>);
+
+impl Ahead {
+    /// Reads the place's rules. What fails here is asked for again by whoever needs it, and is an error there.
+    pub fn read(&self, place: &Place) {
+        // Nothing tells of rules of the other flavour whether they are still the same.
+        if run::flavour() != Some(Flavour::Nft) {
+            return;
+        }
+        let read = namespace::within(place, || Some((generation()?, save(place).ok()?.into())));
+        if let Ok(Some(read)) = read {
+            self.places().insert(place.clone(), read);
+        }
+    }
+
+    /// What was read of the place that this thread is in, if nobody has changed a rule there since.
+    fn of(&self, place: &Place) -> Option<Arc<str>> {
+        let (read_of, text) = self.places().get(place).cloned()?;
+        (generation() == Some(read_of)).then_some(text)
+    }
+
+    fn places(&self) -> MutexGuard<'_, BTreeMap<Place, (u32, Arc<str>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The generation of nf_tables' rules in the namespace of this thread.
+fn generation() -> Option<u32> {
+    let mut kernel = Netlink::open(Some(rustix::net::netlink::NETFILTER)).ok()?;
+    ruleset::generation(&kernel.get(&ruleset::request_of_generation()).ok()?)
+}
+
 /// What was read during one look.
 #[derive(Debug)]
-pub struct Shared {
+pub struct Shared<'a> {
     read: Mutex<BTreeMap<Key, Slot>>,
+    ahead: &'a Ahead,
     /// Rules of the other flavour are not among nf_tables' messages.
     is_nft: bool,
 }
 
-impl Default for Shared {
-    fn default() -> Self {
-        Shared { read: Mutex::default(), is_nft: run::flavour() == Some(Flavour::Nft) }
+impl<'a> Shared<'a> {
+    /// Nothing yet, but for what was read ahead.
+    pub fn new(ahead: &'a Ahead) -> Self {
+        Shared { read: Mutex::default(), ahead, is_nft: run::flavour() == Some(Flavour::Nft) }
     }
-}
 
-impl Shared {
     /// Like [`rules`]; where another namespace was found to have the same, without a tool.
     pub fn rules(&self, place: &Place, tables: &BTreeSet<Table>) -> Result<Arc<str>, StepError> {
         let signature = self.signature(place);
         let slot = signature.as_ref().and_then(|signature| self.slot((tables.clone(), signature.clone())));
         let Some(slot) = slot else {
-            return rules(place, tables).map(Arc::from);
+            return self.read(place, tables);
         };
         let mut known = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(text) = &*known {
             return Ok(Arc::clone(text));
         }
-        let text: Arc<str> = rules(place, tables)?.into();
+        let text = self.read(place, tables)?;
         // What changed meanwhile may not be what the signature stands for.
         if self.signature(place) == signature {
             *known = Some(Arc::clone(&text));
         }
         Ok(text)
+    }
+
+    fn read(&self, place: &Place, tables: &BTreeSet<Table>) -> Result<Arc<str>, StepError> {
+        self.ahead.of(place).map_or_else(|| rules(place, tables).map(Arc::from), Ok)
     }
 
     /// Where the text of such rules is, or will be; nothing where enough are kept.
@@ -108,9 +146,13 @@ pub fn tables_and_chains() -> Result<FirewallFacts, StepError> {
 /// A place's rules as `iptables-save` prints them, at least those of `tables`; one of these that it can't read is an error, not
 /// an empty table. Somebody else's table that vpcctl has nothing in is no obstacle.
 pub fn rules(place: &Place, tables: &BTreeSet<Table>) -> Result<String, StepError> {
-    let all = readable(&Call::plain(place.clone(), Program::IptablesSave, &[]));
     let each = |table: &Table| Call::plain(place.clone(), Program::IptablesSave, &["-t", table.as_str()]);
-    all.or_else(|_| tables.iter().map(|table| readable(&each(table))).collect())
+    save(place).or_else(|_| tables.iter().map(|table| readable(&each(table))).collect())
+}
+
+/// All tables at once.
+fn save(place: &Place) -> Result<String, StepError> {
+    readable(&Call::plain(place.clone(), Program::IptablesSave, &[]))
 }
 
 /// What built-in chains of a place have besides the jumps to vpcctl's own, as `iptables-save` prints it. What can't be asked counts as

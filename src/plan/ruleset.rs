@@ -21,6 +21,13 @@ const NEW_TABLE: u16 = NFTABLES;
 const NEW_CHAIN: u16 = NFTABLES | 3;
 const NEW_RULE: u16 = NFTABLES | 6;
 
+/// The same of the number of the ruleset's generation.
+const GET_GENERATION: u16 = NFTABLES | 16;
+const NEW_GENERATION: u16 = NFTABLES | 15;
+
+/// `NFTA_GEN_ID`.
+const GENERATION: u16 = 1;
+
 /// `NFPROTO_IPV4`.
 const IPV4: u8 = 2;
 
@@ -92,6 +99,17 @@ pub fn requests() -> [RawMessage; 2] {
 /// What the kernel is asked for to know which tables and chains there are: IPv4's.
 pub fn requests_of_names() -> [RawMessage; 2] {
     [GET_TABLE, GET_CHAIN].map(request)
+}
+
+/// What the kernel is asked for to know whether its rules are still those that they were.
+pub fn request_of_generation() -> RawMessage {
+    request(GET_GENERATION)
+}
+
+/// The number of the generation: every change of a table, a chain or a rule makes the next.
+pub fn generation(message: &RawMessage) -> Option<u32> {
+    let number = first(message.bytes.get(HEADER..)?, GENERATION).filter(|_| message.kind == NEW_GENERATION)?;
+    number.try_into().ok().map(u32::from_be_bytes)
 }
 
 fn request(kind: u16) -> RawMessage {
