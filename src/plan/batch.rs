@@ -2,8 +2,9 @@
 //! call for each tool.
 //!
 //! Within a place the order is: settings; sets, rules and what needs rules to be there, and filters beside; addresses and links,
-//! forwarding entries. So rules stand before the first link is up. Unmaking goes the other way, one step after the other; where
-//! namespaces go, the host's rules and settings go last, beside them, when no link leads there any more.
+//! forwarding entries; and files beside these, or beside all where there are no filters. So rules stand before the first link is
+//! up. Unmaking goes the other way, one step after the other; where namespaces go, the host's rules and settings go last, beside
+//! them, when no link leads there any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -318,16 +319,19 @@ impl Lines {
         let settings = write(self.settings);
         let filters = tc_batch(place, self.filters);
         let rules = [ipset(place, self.sets), iptables(place, self.rules), write(self.late)];
-        let links = [ip_batch(place, self.ip), bridge_batch(place, self.bridge), files(self.files)];
-        let list = |steps: [Option<Step>; 3]| steps.into_iter().flatten();
+        let links = [ip_batch(place, self.ip), bridge_batch(place, self.bridge)].into_iter().flatten();
+        let rules = rules.into_iter().flatten();
+        // They are on the disk when it says so, and nobody reads them before the command has ended.
+        let files = files(self.files).into_iter().collect();
         match filters {
-            // The kernel lets iptables wait for what it has to forget, and that is time enough for the filters.
+            // The kernel lets iptables wait for what it has to forget, and that is time enough for the filters. What takes longest
+            // is begun first.
             Some(filters) => stages([
                 SideBySide::new([settings.into_iter().collect()]),
-                SideBySide::new([vec![filters], list(rules).collect()]),
-                SideBySide::new([list(links).collect()]),
+                SideBySide::new([rules.collect(), vec![filters]]),
+                SideBySide::new([links.collect(), files]),
             ]),
-            None => stages([SideBySide::new([settings.into_iter().chain(list(rules)).chain(list(links)).collect()])]),
+            None => stages([SideBySide::new([settings.into_iter().chain(rules).chain(links).collect(), files])]),
         }
     }
 
