@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,9 +23,10 @@ pub struct ProcessId {
 }
 
 impl ProcessId {
-    /// This very process.
+    /// This very process. Looked for once: every tool that is started bears it as a mark.
     pub fn own() -> Option<Self> {
-        ProcessId::of(getpid())
+        static OWN: LazyLock<Option<ProcessId>> = LazyLock::new(|| ProcessId::of(getpid()));
+        OWN.clone()
     }
 
     /// The process that has the number now.
