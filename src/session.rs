@@ -17,12 +17,9 @@ use crate::host::rules::Ahead;
 use crate::host::{Host, StepError, namespace, privilege, run};
 use crate::model::cidr::Cidr;
 use crate::model::facts::HostFacts;
-use crate::model::kernel_names;
-use crate::model::name::VpcName;
 use crate::model::owner::Owner;
 use crate::model::state::State;
 use crate::plan::batch::{self, Part, Program};
-use crate::plan::line::Place;
 use crate::plan::observed::Observed;
 use crate::plan::op::{HostTable, Object, Op};
 use crate::plan::reconcile::{self, Unmarked};
@@ -56,7 +53,7 @@ pub struct Session<'a> {
     pub command: String,
     /// Set by a signal that asks the command to end.
     pub interrupted: &'a AtomicBool,
-    /// The rules that were read with the facts.
+    /// The host's rules, where they were read with the facts.
     pub ahead: Ahead,
 }
 
@@ -129,28 +126,21 @@ impl Session<'_> {
 
     /// What an edit has to know of the host.
     pub fn facts(&self, state: &State) -> Result<HostFacts> {
-        self.gather(state, None, &[])
+        self.gather(state, None)
     }
 
     /// The same, with what stops VPCs from leaving the host.
     pub fn facts_with_barriers(&self, state: &State, pool: Cidr) -> Result<HostFacts> {
-        self.gather(state, Some(pool), &[])
+        self.gather(state, Some(pool))
     }
 
-    /// The same, for who is about to give this VPC its NAT: whose rules, and the host's, are read beside.
-    pub fn facts_for_nat(&self, state: &State, vpc: &VpcName, pool: Cidr) -> Result<HostFacts> {
-        let router = state.vpcs.contains_key(vpc).then(|| Place::Netns(kernel_names::router(vpc)));
-        let places: Vec<Place> = router.into_iter().chain([Place::Host]).collect();
-        self.gather(state, Some(pool), &places)
-    }
-
-    fn gather(&self, state: &State, barriers_to: Option<Cidr>, rules_of: &[Place]) -> Result<HostFacts> {
+    fn gather(&self, state: &State, barriers_to: Option<Cidr>) -> Result<HostFacts> {
         if self.explains && !privilege::lacking().is_empty() {
             self.ui.note("without root the host's rules can't be looked at: taken for none");
             return facts::gather_unprivileged(state);
         }
         // What is only explained is not looked at.
-        let ahead = (!self.explains).then_some((&self.ahead, rules_of));
+        let ahead = (!self.explains).then_some(&self.ahead);
         facts::gather(state, Asked { firewall: needs_first_rules(state), barriers_to, ahead })
     }
 

@@ -371,6 +371,9 @@ fn links_come_after_the_rules_around_them_and_go_before() {
             assert_eq!(beside.count(), 1, "{place}: {stage:?}");
         }
     }
+    let has_files_beside =
+        |stage: &SideBySide| matches!(stage.lists(), [_, files] if matches!(files[..], [Step::Files(_)]));
+    assert!(batch::making(&ops).places.iter().any(|(_, stages)| stages.iter().any(has_files_beside)));
     ops.reverse();
     let steps = batch::unmaking(&ops);
     let (_, on_host) = steps.places.iter().find(|(place, _)| *place == Place::Host).unwrap();

@@ -51,7 +51,7 @@ impl EnableNat {
         let subject = Subject::of(Owner::Vpc(name.clone()));
         let mut host = HostFacts::default();
         let outcome = session.change(&subject, |state| {
-            host = session.facts_for_nat(state, name, spec.pool)?;
+            host = session.facts_with_barriers(state, spec.pool)?;
             enable_nat(state, &spec, &host)
         })?;
         let vpc = outcome.new.vpc(name)?;

@@ -21,7 +21,9 @@ impl Host<'_> {
         let in_places = || self.in_places(&steps.places);
         let (held, done) = match &steps.doomed[..] {
             [] => (Held::default(), in_places()),
-            doomed => pool::both(|| Held::open(doomed), in_places),
+            doomed => {
+                pool::both(|| Held::open(doomed, pool::size(steps.places.len()) + steps.last.lists().len()), in_places)
+            }
         };
         let done = done.and_then(|()| self.start_all(&steps.apps)).and_then(|()| self.side_by_side(&steps.last));
         held.let_go();

@@ -33,18 +33,22 @@ pub struct Asked<'a> {
     pub firewall: bool,
     /// What of other software's rules is certain to stop what VPCs send from the addresses of this pool.
     pub barriers_to: Option<Cidr>,
-    /// Where rules are read for the look that comes next, while all this is asked; the host's also where a chain of our name may
-    /// be among them.
-    pub ahead: Option<(&'a Ahead, &'a [Place])>,
+    /// Where the host's rules are put for the look that comes next, if they are likely to be wanted there, and something else that
+    /// takes as long is asked meanwhile.
+    pub ahead: Option<&'a Ahead>,
 }
 
 /// Looks at the host: what doesn't depend on each other side by side.
 pub fn gather(state: &State, asked: Asked<'_>) -> Result<HostFacts, Failure> {
     let first = state.vpcs.is_empty();
-    let read_ahead =
-        || asked.ahead.iter().for_each(|(ahead, places)| places.iter().for_each(|place| ahead.read(place)));
+    // A listing of everything takes its time, and mostly there is nothing in it that matters.
+    let barriers_to = asked.barriers_to.filter(|_| may_have_barriers());
+    // Two that take as long as reading the host's rules does: beside `tc` they come after the tables' names, beside `nft` at once.
+    let beside_tc = asked.ahead.filter(|_| first);
+    let beside_nft = asked.ahead.filter(|_| !first && barriers_to.is_some());
+    let asked = Asked { barriers_to, ahead: beside_tc, ..asked };
     let probe = || {
-        read_ahead();
+        beside_nft.into_iter().for_each(Ahead::read);
         if first { filters_senders() } else { Ok(false) }
     };
     let (filters_senders, (rules, seen)) = pool::both(probe, || (Rules::look(asked), look::network()));
@@ -90,12 +94,9 @@ impl Rules {
             (true, Some(listing)) => listing.firewall(),
             (true, None) => firewall()?,
         };
-        if let Some((ahead, places)) = asked.ahead
-            && firewall.tables.contains(Table::Filter.as_str())
-            && !places.contains(&Place::Host)
-        {
-            ahead.read(&Place::Host);
-        }
+        // Whether a chain of our name is in it is asked next.
+        let has_filter = firewall.tables.contains(Table::Filter.as_str());
+        asked.ahead.filter(|_| has_filter).into_iter().for_each(Ahead::read);
         let forward = asked.barriers_to.map(|_| forward_rules_beside(listing)).unwrap_or_default();
         Ok(Rules { firewall, forward })
     }
@@ -135,11 +136,19 @@ pub fn forward_rules() -> Ruleset {
     forward_rules_beside(nft_listing())
 }
 
+/// May there be rules besides vpcctl's that stop what VPCs send?
+fn may_have_barriers() -> bool {
+    has_legacy_filter() || rules::may_others_forward()
+}
+
+/// Does the legacy flavour have rules? The kernel's list is asked: the tool would load the module.
+fn has_legacy_filter() -> bool {
+    fs::read_to_string(rules::LEGACY_TABLES).is_ok_and(|names| names.contains("filter"))
+}
+
 fn forward_rules_beside(nft: Option<Listing>) -> Ruleset {
     let flavour = run::flavour().unwrap_or(Flavour::Nft);
-    // The kernel's list is asked first: the tool would load the module.
-    let has_legacy = fs::read_to_string(rules::LEGACY_TABLES).is_ok_and(|names| names.contains("filter"));
-    let legacy = has_legacy.then(|| ask(Program::IptablesLegacySave, &["-t", "filter"])).flatten();
+    let legacy = has_legacy_filter().then(|| ask(Program::IptablesLegacySave, &["-t", "filter"])).flatten();
     let legacy = legacy.map(|text| Ruleset::of_legacy(&text));
     let family = if flavour == Flavour::Legacy { "legacy" } else { "ip" };
     let own = ChainId { family: family.into(), table: "filter".into(), chain: "FORWARD".into() };

@@ -33,7 +33,7 @@ const DUMP_ATTEMPTS: usize = 8;
 pub struct Look<'a> {
     /// Where the records of apps are.
     pub apps: Apps,
-    /// The rules that were read with the facts.
+    /// The host's rules, where they were read with the facts.
     pub ahead: &'a Ahead,
     /// Set by a signal that asks the command to end: so does the look.
     pub interrupted: &'a AtomicBool,

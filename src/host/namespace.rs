@@ -123,9 +123,11 @@ pub struct Held {
 
 impl Held {
     /// All of these that are alive; none where the process may not have so many files open.
-    pub fn open(namespaces: &[Netns]) -> Self {
+    ///
+    /// Meanwhile so many threads may be at work.
+    pub fn open(namespaces: &[Netns], threads: usize) -> Self {
         let limit = getrlimit(Resource::Nofile);
-        let wanted = namespaces.len() as u64 + files_besides();
+        let wanted = namespaces.len() as u64 + files_besides(threads);
         let before = limit.current.is_some_and(|current| current < wanted).then_some(limit);
         let raise = |limit: Rlimit| setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit });
         if before.is_some_and(|limit| limit.maximum.is_some_and(|most| most < wanted) || raise(limit).is_err()) {
@@ -147,9 +149,9 @@ impl Held {
 const FILES_OF_A_THREAD: u64 = 16;
 
 /// How many files the process may have open besides.
-fn files_besides() -> u64 {
+fn files_besides(threads: usize) -> u64 {
     let open = std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count());
-    open as u64 + FILES_OF_A_THREAD * (pool::size(usize::MAX) as u64 + 1)
+    open as u64 + FILES_OF_A_THREAD * (threads as u64 + 1)
 }
 
 /// Moves this thread into new namespaces, or, for pid namespaces, its children to come. Other threads stay where they are.

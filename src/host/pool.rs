@@ -1,4 +1,4 @@
-//! Threads that share a piece of work: one for each processor, or a few, or fewer where the host has no room for more.
+//! Threads that share a piece of work: one for each processor, at least three, fewer where the host has no room for more.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,8 +11,8 @@ use crate::host::StepError;
 /// So many have a thread each, whatever the number of processors: most of the time they wait for a tool.
 const FEW: usize = 3;
 
-/// The processors that this process may use. Asked for once, and for more than a few: to know of limits, std reads the list of all
-/// mounts, of which each namespace is one, and 1,100 take 2.5 ms.
+/// The processors that this process may use. Asked for once, and not for a few: to know of limits, std reads the list of all mounts,
+/// of which each namespace is one, and 1,100 take 2.5 ms.
 static PROCESSORS: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from));
 
 /// How many are of use for `items` that don't depend on each other.

@@ -29,30 +29,32 @@ type Key = (BTreeSet<Table>, Vec<u8>);
 /// What was read of some rules; held by who reads them.
 type Slot = Arc<Mutex<Option<Arc<str>>>>;
 
-/// Rules that are read while something else is, for a look that is likely to ask for them.
+/// The host's rules, read while something else is asked, with their generation: for a look that is likely to want them. Of the host
+/// alone: a router may be another by then, with generations of its own.
 #[derive(Debug, Default)]
-pub struct Ahead(Mutex<BTreeMap<Place, (u32, Arc<str>)>>);
+pub struct Ahead(Mutex<Option<(u32, Saved)>>);
+
+/// What `iptables-save` came to.
+type Saved = Result<String, StepError>;
 
 impl Ahead {
-    /// Reads the place's rules. What fails here is asked for again by whoever needs it, and is an error there.
-    pub fn read(&self, place: &Place) {
-        // Nothing tells of rules of the other flavour whether they are still the same.
+    /// Reads them.
+    pub fn read(&self) {
+        // Only nf_tables numbers its generations: without that nobody knows whether the text is still true.
         if run::flavour() != Some(Flavour::Nft) {
             return;
         }
-        let read = namespace::within(place, || Some((generation()?, save(place).ok()?.into())));
-        if let Ok(Some(read)) = read {
-            self.places().insert(place.clone(), read);
-        }
+        let read = generation().map(|generation| (generation, save(&Place::Host)));
+        *self.kept() = read;
     }
 
-    /// What was read of the place that this thread is in, if nobody has changed a rule there since.
-    fn of(&self, place: &Place) -> Option<Arc<str>> {
-        let (read_of, text) = self.places().get(place).cloned()?;
-        (generation() == Some(read_of)).then_some(text)
+    /// What was read, for one look, if this is the host and nobody has changed a rule since.
+    fn take(&self, place: &Place) -> Option<Saved> {
+        let (read_of, saved) = self.kept().take_if(|_| *place == Place::Host)?;
+        (generation() == Some(read_of)).then_some(saved)
     }
 
-    fn places(&self) -> MutexGuard<'_, BTreeMap<Place, (u32, Arc<str>)>> {
+    fn kept(&self) -> MutexGuard<'_, Option<(u32, Saved)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -98,7 +100,8 @@ impl<'a> Shared<'a> {
     }
 
     fn read(&self, place: &Place, tables: &BTreeSet<Table>) -> Result<Arc<str>, StepError> {
-        self.ahead.of(place).map_or_else(|| rules(place, tables).map(Arc::from), Ok)
+        let saved = self.ahead.take(place).unwrap_or_else(|| save(place));
+        saved.or_else(|_| each(place, tables)).map(Arc::from)
     }
 
     /// Where the text of such rules is, or will be; nothing where enough are kept.
@@ -143,16 +146,28 @@ pub fn tables_and_chains() -> Result<FirewallFacts, StepError> {
     Ok(FirewallFacts { tables: chains.iter().map(|(table, _)| table.clone()).collect(), chains })
 }
 
+/// May nf_tables have chains on this host, besides the one that vpcctl's rules are in, that forwarded packets meet?
+pub fn may_others_forward() -> bool {
+    let is_own = run::flavour() == Some(Flavour::Nft);
+    let chains = lists(&[ruleset::request_of_all_chains()]).ok();
+    chains.and_then(|chains| ruleset::has_forwarding(&chains, is_own)).unwrap_or(true)
+}
+
 /// A place's rules as `iptables-save` prints them, at least those of `tables`; one of these that it can't read is an error, not
 /// an empty table. Somebody else's table that vpcctl has nothing in is no obstacle.
 pub fn rules(place: &Place, tables: &BTreeSet<Table>) -> Result<String, StepError> {
-    let each = |table: &Table| Call::plain(place.clone(), Program::IptablesSave, &["-t", table.as_str()]);
-    save(place).or_else(|_| tables.iter().map(|table| readable(&each(table))).collect())
+    save(place).or_else(|_| each(place, tables))
 }
 
 /// All tables at once.
-fn save(place: &Place) -> Result<String, StepError> {
+fn save(place: &Place) -> Saved {
     readable(&Call::plain(place.clone(), Program::IptablesSave, &[]))
+}
+
+/// One table after the other.
+fn each(place: &Place, tables: &BTreeSet<Table>) -> Saved {
+    let call = |table: &Table| Call::plain(place.clone(), Program::IptablesSave, &["-t", table.as_str()]);
+    tables.iter().map(|table| readable(&call(table))).collect()
 }
 
 /// What built-in chains of a place have besides the jumps to vpcctl's own, as `iptables-save` prints it. What can't be asked counts as

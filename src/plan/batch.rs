@@ -321,7 +321,7 @@ impl Lines {
         let rules = [ipset(place, self.sets), iptables(place, self.rules), write(self.late)];
         let links = [ip_batch(place, self.ip), bridge_batch(place, self.bridge)].into_iter().flatten();
         let rules = rules.into_iter().flatten();
-        // They are on the disk when it says so, and nobody reads them before the command has ended.
+        // Nobody reads them before apps start, and that is after all places; to write them is mostly to wait for the disk.
         let files = files(self.files).into_iter().collect();
         match filters {
             // The kernel lets iptables wait for what it has to forget, and that is time enough for the filters. What takes longest

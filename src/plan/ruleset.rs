@@ -28,8 +28,10 @@ const NEW_GENERATION: u16 = NFTABLES | 15;
 /// `NFTA_GEN_ID`.
 const GENERATION: u16 = 1;
 
-/// `NFPROTO_IPV4`.
+/// `NFPROTO_IPV4`, `NFPROTO_INET` and `NFPROTO_UNSPEC`, which asks for all.
 const IPV4: u8 = 2;
+const INET: u8 = 1;
+const ANY: u8 = 0;
 
 /// The length of `nfgenmsg`: family, version, and the number of the ruleset's generation.
 const HEADER: usize = 4;
@@ -39,6 +41,11 @@ const TABLE: u16 = 1;
 
 /// `NFTA_CHAIN_NAME`.
 const CHAIN_NAME: u16 = 3;
+
+/// `NFTA_CHAIN_HOOK`, which only a base chain has, in it `NFTA_HOOK_HOOKNUM`, and of these numbers `NF_INET_FORWARD`.
+const HOOK: u16 = 4;
+const HOOK_NUMBER: u16 = 1;
+const FORWARD: [u8; 4] = 2_u32.to_be_bytes();
 
 /// `NFTA_RULE_EXPRESSIONS`.
 const EXPRESSIONS: u16 = 4;
@@ -101,12 +108,34 @@ pub fn requests_of_names() -> [RawMessage; 2] {
     [GET_TABLE, GET_CHAIN].map(request)
 }
 
+/// What the kernel is asked for to know which chains there are, of every family.
+pub fn request_of_all_chains() -> RawMessage {
+    RawMessage { kind: GET_CHAIN, bytes: vec![ANY, 0, 0, 0] }
+}
+
+/// Does a chain among these, but for iptables' own where that `is_own`, decide on IPv4 packets that are forwarded? Nothing where that
+/// can't be read.
+pub fn has_forwarding(messages: &[RawMessage], is_own: bool) -> Option<bool> {
+    let mut found = false;
+    for RawMessage { kind, bytes } in messages {
+        let (header, attributes) = bytes.split_at_checked(HEADER)?;
+        let name = |attribute: u16| text(first(attributes, attribute)?);
+        if *kind != NEW_CHAIN {
+            return None;
+        }
+        let is_hooked = first(attributes, HOOK).and_then(|hook| first(hook, HOOK_NUMBER)) == Some(&FORWARD);
+        let is_iptables = header[0] == IPV4 && (name(TABLE)?, name(CHAIN_NAME)?) == ("filter", "FORWARD");
+        found |= is_hooked && [IPV4, INET].contains(&header[0]) && !(is_iptables && is_own);
+    }
+    Some(found)
+}
+
 /// What the kernel is asked for to know whether its rules are still those that they were.
 pub fn request_of_generation() -> RawMessage {
     request(GET_GENERATION)
 }
 
-/// The number of the generation: every change of a table, a chain or a rule makes the next.
+/// The number of the generation: every change of a table, a chain or a rule in this namespace makes the next. They begin at 1.
 pub fn generation(message: &RawMessage) -> Option<u32> {
     let number = first(message.bytes.get(HEADER..)?, GENERATION).filter(|_| message.kind == NEW_GENERATION)?;
     number.try_into().ok().map(u32::from_be_bytes)

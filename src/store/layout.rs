@@ -1,5 +1,5 @@
 //! How the state file is laid out: a line for each subnet with all that is in it, so that it can be read by eye, that an error's line
-//! says which subnet it is in, and that it is half as long as with a line for each field.
+//! says which subnet it is in, and that it has two thirds of the bytes of one with a line for each field.
 //!
 //! `scripts/cleanup.sh` reads it without a parser of JSON: what it needs, the host's part, is above the depth of one line.
 
