@@ -141,9 +141,9 @@ fn may_have_barriers() -> bool {
     has_legacy_filter() || rules::may_others_forward()
 }
 
-/// Does the legacy flavour have rules? The kernel's list is asked: the tool would load the module.
+/// May the legacy flavour have rules for what is forwarded?
 fn has_legacy_filter() -> bool {
-    fs::read_to_string(rules::LEGACY_TABLES).is_ok_and(|names| names.contains("filter"))
+    rules::legacy_tables().contains(Table::Filter.as_str())
 }
 
 fn forward_rules_beside(nft: Option<Listing>) -> Ruleset {

@@ -124,7 +124,7 @@ pub struct Held {
 impl Held {
     /// All of these that are alive; none where the process may not have so many files open.
     ///
-    /// Meanwhile so many threads may be at work.
+    /// So many threads may be at work meanwhile, each with files of its own and its tool's.
     pub fn open(namespaces: &[Netns], threads: usize) -> Self {
         let limit = getrlimit(Resource::Nofile);
         let wanted = namespaces.len() as u64 + files_besides(threads);

@@ -20,9 +20,6 @@ use crate::plan::ruleset::{self, RawMessage};
 /// So many different rules are kept to be compared: where each namespace has rules of its own, none of them need be.
 const MAX_KEPT: usize = 64;
 
-/// The names of the legacy flavour's tables in this namespace.
-pub const LEGACY_TABLES: &str = "/proc/net/ip_tables_names";
-
 /// The tables that were asked for, and the rules' signature.
 type Key = (BTreeSet<Table>, Vec<u8>);
 
@@ -61,8 +58,7 @@ impl Ahead {
 
 /// The generation of nf_tables' rules in the namespace of this thread.
 fn generation() -> Option<u32> {
-    let mut kernel = Netlink::open(Some(rustix::net::netlink::NETFILTER)).ok()?;
-    ruleset::generation(&kernel.get(&ruleset::request_of_generation()).ok()?)
+    ruleset::generation(&netfilter().ok()?.get(&ruleset::request_of_generation()).ok()?)
 }
 
 /// What was read during one look.
@@ -125,7 +121,17 @@ impl<'a> Shared<'a> {
 
 /// The kernel's lists of what nf_tables has in the namespace of this thread.
 fn lists(requests: &[RawMessage]) -> io::Result<Vec<RawMessage>> {
-    Netlink::open(Some(rustix::net::netlink::NETFILTER))?.lists(requests)
+    netfilter()?.lists(requests)
+}
+
+fn netfilter() -> io::Result<Netlink> {
+    Netlink::open(Some(rustix::net::netlink::NETFILTER))
+}
+
+/// The names of the legacy flavour's tables in the namespace of this thread, a line each. The kernel's list is asked: the tool would
+/// load the module.
+pub fn legacy_tables() -> String {
+    fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default()
 }
 
 /// The host's tables and chains. Of the legacy flavour, which nf_tables' messages don't tell of, and where its kernel has no nf_tables,
@@ -134,7 +140,7 @@ pub fn tables_and_chains() -> Result<FirewallFacts, StepError> {
     let asks_kernel = match run::flavour() {
         Some(flavour) => flavour == Flavour::Nft,
         // Behind a wrapper may be either.
-        None => fs::read_to_string(LEGACY_TABLES).map_or(true, |names| names.is_empty()),
+        None => legacy_tables().is_empty(),
     };
     let lists = || lists(&ruleset::requests_of_names()).ok();
     if let Some(names) = asks_kernel.then(lists).flatten().and_then(|messages| ruleset::names(&messages)) {
