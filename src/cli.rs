@@ -54,40 +54,50 @@ fn grammar(color: ColorChoice) -> clap::Command {
 /// Reads a command line, in whatever spelling: the program's name, then what follows it.
 pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     let color = early::color(&words);
-    let mut grammar = grammar(color);
-    let options = spellings::Options::of(&grammar);
+    let globals = Globals::augment_args(clap::Command::new("vpcctl"));
+    let options = spellings::Options::of(&globals);
     let words = spellings::canonical(words, &options);
-    let explained = explained(&words, &options, &grammar);
+    let explained = explained(&words, &options);
     let explains = explained.is_some();
     let words = explained.unwrap_or(words);
-    let matches = match grammar.try_get_matches_from_mut(&words) {
-        Err(error) if error.kind() == ErrorKind::DisplayHelp => command(color).try_get_matches_from(words),
-        read => read,
-    };
-    let matches = matches.map_err(|error| spellings::with_meant(error, &Cli::command()))?;
-    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut grammar))?;
-    cli.globals.settle_talk(&matches, &mut grammar)?;
-    cli.settle_picture(&mut grammar)?;
-    if explains && !commands::has_plan(&cli.command) {
-        let name = matches.subcommand_name().unwrap_or_default();
-        let message = format!("`{name}` changes nothing: there is nothing to explain");
-        return Err(grammar.error(ErrorKind::InvalidValue, message));
+    // To define all commands takes ten times as long as to define one, and most of a start. Only a line that this one can't read,
+    // such as one that asks for help, is read again with all of them, for the words.
+    let name = options.next_word(&words, 1).and_then(|at| words[at].to_str());
+    let alone = name.and_then(Command::definition).map(|command| spellings::with_flags(globals.subcommand(command)));
+    if let Some(Ok(cli)) = alone.map(|mut grammar| Cli::read(&words, explains, &mut grammar)) {
+        return Ok(cli);
     }
-    cli.explains = explains;
-    Ok(cli)
+    match Cli::read(&words, explains, &mut grammar(color)) {
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => Cli::read(&words, explains, &mut command(color)),
+        read => read.map_err(|error| spellings::with_meant(error, &Cli::command())),
+    }
 }
 
 /// The command line that stands after `explain`, in its own words: what is explained is the command itself. Nothing where no
 /// command follows, but perhaps a VPC's name.
-fn explained(words: &[OsString], options: &spellings::Options, command: &clap::Command) -> Option<Vec<OsString>> {
+fn explained(words: &[OsString], options: &spellings::Options) -> Option<Vec<OsString>> {
     let at = options.next_word(words, 1).filter(|at| words[*at] == "explain")?;
     let rest = words[..at].iter().chain(&words[at + 1..]).cloned().collect();
     let rest = spellings::canonical(rest, options);
     let name = options.next_word(&rest, 1).and_then(|at| rest[at].to_str())?;
-    (name != "explain" && command.find_subcommand(name).is_some()).then_some(rest)
+    (name != "explain" && Command::has_subcommand(name)).then_some(rest)
 }
 
 impl Cli {
+    /// Reads a command line in which the command has its own name, with a grammar that has that command.
+    fn read(words: &[OsString], explains: bool, grammar: &mut clap::Command) -> Result<Self, clap::Error> {
+        let matches = grammar.try_get_matches_from_mut(words)?;
+        let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(grammar))?;
+        cli.globals.settle_talk(&matches, grammar)?;
+        cli.settle_picture(grammar)?;
+        if explains && !commands::has_plan(&cli.command) {
+            let name = matches.subcommand_name().unwrap_or_default();
+            let message = format!("`{name}` changes nothing: there is nothing to explain");
+            return Err(grammar.error(ErrorKind::InvalidValue, message));
+        }
+        Ok(Cli { explains, ..cli })
+    }
+
     /// Only `graph` draws: no other command takes a picture's name for a format.
     fn settle_picture(&mut self, command: &mut clap::Command) -> Result<(), clap::Error> {
         let Some(picture) = self.globals.output.picture() else {
@@ -176,67 +186,107 @@ fn some_seconds(text: &str) -> Result<Duration, String> {
     seconds(text).and_then(|some| if some.is_zero() { Err("no tool ends in no time".into()) } else { Ok(some) })
 }
 
-/// The commands, each documented by its arguments: the first line here would hide the rest there.
-#[derive(Debug, Subcommand)]
-#[allow(missing_docs, reason = "a doc comment would stand in for the longer one of the arguments")]
-pub enum Command {
-    CreateVpc(commands::create_vpc::CreateVpc),
-    DeleteVpc(commands::delete_vpc::DeleteVpc),
-    AddSubnet(commands::add_subnet::AddSubnet),
-    DeleteSubnet(commands::delete_subnet::DeleteSubnet),
-    AddInstance(commands::add_instance::AddInstance),
-    DeleteInstance(commands::delete_instance::DeleteInstance),
-    EnableNat(commands::enable_nat::EnableNat),
-    DisableNat(commands::disable_nat::DisableNat),
-    Peer(commands::peer::Peer),
-    Unpeer(commands::unpeer::Unpeer),
-    AllowCidr(commands::allow_cidr::AllowCidr),
-    ApplyPolicy(commands::apply_policy::ApplyPolicy),
-    RemovePolicy(commands::remove_policy::RemovePolicy),
-    List(commands::list::List),
-    Inspect(commands::inspect::Inspect),
-    Graph(commands::graph::Graph),
-    Explain(commands::explain::Explain),
-    Watch(commands::watch::Watch),
-    Exec(commands::exec::Exec),
-    Shell(commands::shell::Shell),
-    DeployApp(commands::deploy_app::DeployApp),
-    ListApps(commands::list_apps::ListApps),
-    Logs(commands::logs::Logs),
-    StopApp(commands::stop_app::StopApp),
-    Plan(commands::plan::Plan),
-    Apply(commands::apply::Apply),
-    Test(commands::test::Test),
-    Destroy(commands::destroy::Destroy),
-    Export(commands::export::Export),
-    Check(commands::check::Check),
-    Repair(commands::repair::Repair),
-    Restore(commands::restore::Restore),
+/// The commands, as one enum, and each by its name alone. What clap can put off (`defer`) is their arguments: it would still copy the
+/// options of every command into each. An attribute here is of no concern to a command alone: only what is said of the arguments
+/// decides what is accepted.
+macro_rules! define_commands {
+    ($($(#[$attribute:meta])* $command:ident($arguments:ty) = $name:literal,)*) => {
+        /// The commands, each documented by its arguments: the first line here would hide the rest there.
+        #[derive(Debug, Subcommand)]
+        #[allow(missing_docs, reason = "a doc comment would stand in for the longer one of the arguments")]
+        pub enum Command {
+            $($(#[$attribute])* #[command(name = $name)] $command($arguments),)*
+        }
+
+        impl Command {
+            /// The definition of the command of this name, without that of all others.
+            fn definition(name: &str) -> Option<clap::Command> {
+                match name {
+                    $($name => Some(<$arguments>::augment_args(clap::Command::new($name))),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+define_commands! {
+    CreateVpc(commands::create_vpc::CreateVpc) = "create-vpc",
+    DeleteVpc(commands::delete_vpc::DeleteVpc) = "delete-vpc",
+    AddSubnet(commands::add_subnet::AddSubnet) = "add-subnet",
+    DeleteSubnet(commands::delete_subnet::DeleteSubnet) = "delete-subnet",
+    AddInstance(commands::add_instance::AddInstance) = "add-instance",
+    DeleteInstance(commands::delete_instance::DeleteInstance) = "delete-instance",
+    EnableNat(commands::enable_nat::EnableNat) = "enable-nat",
+    DisableNat(commands::disable_nat::DisableNat) = "disable-nat",
+    Peer(commands::peer::Peer) = "peer",
+    Unpeer(commands::unpeer::Unpeer) = "unpeer",
+    AllowCidr(commands::allow_cidr::AllowCidr) = "allow-cidr",
+    ApplyPolicy(commands::apply_policy::ApplyPolicy) = "apply-policy",
+    RemovePolicy(commands::remove_policy::RemovePolicy) = "remove-policy",
+    List(commands::list::List) = "list",
+    Inspect(commands::inspect::Inspect) = "inspect",
+    Graph(commands::graph::Graph) = "graph",
+    Explain(commands::explain::Explain) = "explain",
+    Watch(commands::watch::Watch) = "watch",
+    Exec(commands::exec::Exec) = "exec",
+    Shell(commands::shell::Shell) = "shell",
+    DeployApp(commands::deploy_app::DeployApp) = "deploy-app",
+    ListApps(commands::list_apps::ListApps) = "list-apps",
+    Logs(commands::logs::Logs) = "logs",
+    StopApp(commands::stop_app::StopApp) = "stop-app",
+    Plan(commands::plan::Plan) = "plan",
+    Apply(commands::apply::Apply) = "apply",
+    Test(commands::test::Test) = "test",
+    Destroy(commands::destroy::Destroy) = "destroy",
+    Export(commands::export::Export) = "export",
+    Check(commands::check::Check) = "check",
+    Repair(commands::repair::Repair) = "repair",
+    Restore(commands::restore::Restore) = "restore",
     #[command(hide = true)]
-    RunApp(commands::run_app::RunApp),
+    RunApp(commands::run_app::RunApp) = "run-app",
     #[command(hide = true)]
-    SuperviseApp(commands::run_app::RunApp),
+    SuperviseApp(commands::run_app::RunApp) = "supervise-app",
     #[command(hide = true)]
-    InitApp(commands::run_app::RunApp),
+    InitApp(commands::run_app::RunApp) = "init-app",
     #[command(hide = true)]
-    ExecApp(commands::run_app::RunApp),
+    ExecApp(commands::run_app::RunApp) = "exec-app",
     #[command(hide = true)]
-    EndApp(commands::run_app::EndApp),
-    Doctor(commands::doctor::Doctor),
-    Reach(commands::reach::Reach),
-    TestConnectivity(Box<commands::test_connectivity::TestConnectivity>),
-    CleanupAll(commands::cleanup_all::CleanupAll),
-    Sandbox(commands::sandbox::Sandbox),
+    EndApp(commands::run_app::EndApp) = "end-app",
+    Doctor(commands::doctor::Doctor) = "doctor",
+    Reach(commands::reach::Reach) = "reach",
+    TestConnectivity(Box<commands::test_connectivity::TestConnectivity>) = "test-connectivity",
+    CleanupAll(commands::cleanup_all::CleanupAll) = "cleanup-all",
+    Sandbox(commands::sandbox::Sandbox) = "sandbox",
     #[command(hide = true)]
-    AllowIntraVpc(commands::always_so::AllowIntraVpc),
+    AllowIntraVpc(commands::always_so::AllowIntraVpc) = "allow-intra-vpc",
     #[command(hide = true)]
-    IsolateVpcs(commands::always_so::IsolateVpcs),
+    IsolateVpcs(commands::always_so::IsolateVpcs) = "isolate-vpcs",
     #[command(hide = true)]
-    Generate(commands::generate::Generate),
+    Generate(commands::generate::Generate) = "generate",
     #[command(hide = true)]
-    SandboxInit(commands::sandbox::SandboxInit),
+    SandboxInit(commands::sandbox::SandboxInit) = "sandbox-init",
     #[command(hide = true)]
-    SandboxInternet(commands::sandbox::SandboxInternet),
+    SandboxInternet(commands::sandbox::SandboxInternet) = "sandbox-internet",
     #[command(hide = true)]
-    DoctorProbe(commands::doctor::DoctorProbe),
+    DoctorProbe(commands::doctor::DoctorProbe) = "doctor-probe",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_the_same_alone_as_among_all() {
+        let all = Cli::command();
+        let arguments = |command: &clap::Command| format!("{:?}", command.get_arguments().collect::<Vec<_>>());
+        for among in all.get_subcommands() {
+            let alone = Command::definition(among.get_name()).unwrap();
+            let help = |command: &clap::Command| command.clone().render_long_help().to_string();
+            assert_eq!((help(&alone), arguments(&alone)), (help(among), arguments(among)));
+        }
+        assert!(Command::definition("help").is_none() && Command::definition("vpc").is_none());
+        let globals = Globals::augment_args(clap::Command::new("vpcctl"));
+        assert_eq!(arguments(&globals), arguments(&all), "an option of every command is one of `Globals`");
+    }
 }
