@@ -415,3 +415,36 @@ fn rules_join_a_chain_that_stands_and_one_that_was_changed_is_made_anew() {
     sandbox.ok("ip netns exec vpc1 iptables -I VPCCTL-FORWARD 1 -j ACCEPT && vpcctl enable-nat vpc1 && vpcctl check");
     assert_eq!(sandbox.ok("ip netns exec vpc1 iptables-save | sed 's/\\[.*//; /^#/d'"), joined);
 }
+
+/// The kernel looks for a path below `/proc/sys/net` in one list for all namespaces.
+#[test]
+fn beside_many_namespaces_settings_are_read_and_written_by_a_procfs_of_ones_own() {
+    let mut sandbox = Sandbox::new();
+    let trace = "strace -f -qq -e trace=fsmount,openat -e signal=none -o $T/trace vpcctl";
+    sandbox.ok(&format!("{trace} create-vpc few 10.0.0.0/16"));
+    sandbox.ok("! grep -q fsmount $T/trace");
+    sandbox.ok("for i in $(seq 70); do echo netns add other$i; done | ip -batch -");
+    sandbox.ok(&format!("{trace} create-vpc many 10.1.0.0/16"));
+    sandbox.ok(r#"grep -q fsmount $T/trace && ! grep -qE "\"/proc/sys/net/[a-z0-9]+\", .*O_PATH" $T/trace"#);
+    sandbox.ok("vpcctl add-subnet many/web 10.1.1.0/24");
+    assert_eq!(sandbox.ok("ip netns exec many cat /proc/sys/net/ipv4/ip_forward").trim(), "1");
+    assert_eq!(sandbox.ok("ip netns exec many-web cat /proc/sys/net/ipv6/conf/all/disable_ipv6").trim(), "1");
+    assert_eq!(sandbox.ok("cat /proc/sys/net/ipv6/conf/all/disable_ipv6").trim(), "0");
+    sandbox.ok("vpcctl check");
+    // Where it can't be had, or is refused, the host's will do.
+    let refused = |fault: &str| format!("strace -f -qq -e signal=none -o $T/refused {fault} vpcctl check");
+    sandbox.ok(&refused("-e trace=fsmount -e inject=fsmount:error=EPERM"));
+    sandbox.ok("grep -q INJECTED $T/refused");
+    sandbox.ok(&refused("-P sys/net/ipv4 -e trace=openat -e inject=openat:error=EACCES"));
+    sandbox.ok("grep -q INJECTED $T/refused");
+    sandbox.ok("ip netns exec many sh -c 'echo 0 >/proc/sys/net/ipv4/ip_forward'");
+    let found = sandbox.expect(9, "vpcctl check");
+    assert!(found.stdout.contains("ip_forward"), "{}", found.report());
+    // Whoever keeps vpcctl from writing there keeps it from that here as well.
+    for guard in ["mount --bind /proc/sys/net /proc/sys/net && mount -o remount,ro,bind", "mount -t tmpfs none"] {
+        sandbox.ok(&format!("{guard} /proc/sys/net"));
+        sandbox.expect(1, "vpcctl repair");
+        sandbox.ok("umount /proc/sys/net && ! ip netns exec many grep -q 1 /proc/sys/net/ipv4/ip_forward");
+    }
+    sandbox.ok("vpcctl repair && vpcctl check");
+}

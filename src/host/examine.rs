@@ -6,11 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::fs::statvfs;
 use rustix::process::{Resource, geteuid, getrlimit};
 use serde::Deserialize;
 
 use super::modules::Modules;
+use super::procfs::{self, is_read_only};
 use super::{StepError, facts, look, namespace, privilege, rules, run};
 use crate::doctor::facts::{Caller, Facts, Features, Fill, Firewall, Limits, Look, Networks, NftChain, StateFacts};
 use crate::doctor::features::{self, FEATURES};
@@ -57,7 +58,7 @@ pub fn examine(store: &Store, pool: Cidr) -> Facts {
         barriers: if caller.lacking.is_empty() { barriers(&modules, &known, pool) } else { BTreeMap::new() },
         limits: limits(&known),
         userns_switch: namespaces::closed_switch(),
-        settings_read_only: is_read_only(Path::new("/proc/sys")),
+        settings_read_only: is_read_only(Path::new(procfs::SETTINGS)),
         dead_namespaces: namespace::dead_files(),
         mounts_private: mounts_private(),
         caller,
@@ -283,12 +284,8 @@ fn lists(locks: &str, inode: u64) -> bool {
     locks.lines().any(|line| line.contains(" FLOCK ") && line.split(' ').any(|word| word.ends_with(&end)))
 }
 
-fn is_read_only(path: &Path) -> bool {
-    statvfs(path).is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY))
-}
-
 fn setting<T: FromStr>(key: &str) -> Option<T> {
-    fs::read_to_string(Path::new("/proc/sys").join(key)).ok()?.trim().parse().ok()
+    fs::read_to_string(Path::new(procfs::SETTINGS).join(key)).ok()?.trim().parse().ok()
 }
 
 fn read(path: &str) -> Option<String> {

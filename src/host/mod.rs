@@ -16,6 +16,7 @@ mod pool;
 pub mod privilege;
 pub mod probe;
 pub mod processes;
+mod procfs;
 pub mod rules;
 pub mod run;
 pub mod settings;

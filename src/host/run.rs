@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -58,10 +58,22 @@ pub fn find(program: &str) -> Result<PathBuf, Failure> {
 /// The flavour of iptables that calls use besides the host's own choice.
 static KEPT: Mutex<Option<Flavour>> = Mutex::new(None);
 
+/// The flavour that `iptables-restore` leads to on this host: all its tools are one program, which is named after it.
+/// Asked for once: a command doesn't change its mind.
+static CHOSEN: LazyLock<Option<Flavour>> = LazyLock::new(|| {
+    let candidates = TRUSTED_DIRS.iter().map(|dir| Path::new(dir).join("iptables-restore"));
+    let program = candidates.into_iter().find(|path| path.is_file())?.canonicalize().ok()?;
+    match program.file_name()?.to_str()? {
+        "xtables-nft-multi" => Some(Flavour::Nft),
+        "xtables-legacy-multi" => Some(Flavour::Legacy),
+        _ => None,
+    }
+});
+
 /// Where the rules are in another flavour than the host has chosen by now, all calls keep to that: the rules of one flavour are not
 /// there for the tools of the other.
 pub fn keep_to(recorded: Option<Flavour>) -> Result<(), Failure> {
-    let chosen = chosen_flavour();
+    let chosen = *CHOSEN;
     let kept = recorded.filter(|recorded| chosen.is_some_and(|chosen| chosen != *recorded));
     *KEPT.lock().unwrap_or_else(PoisonError::into_inner) = kept;
     let Some(kept) = kept else {
@@ -76,18 +88,7 @@ pub fn keep_to(recorded: Option<Flavour>) -> Result<(), Failure> {
 /// The flavour that calls use, where the tool's file tells.
 pub fn flavour() -> Option<Flavour> {
     let kept = *KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    kept.or_else(chosen_flavour)
-}
-
-/// The flavour that `iptables-restore` leads to on this host: all its tools are one program, which is named after it.
-fn chosen_flavour() -> Option<Flavour> {
-    let candidates = TRUSTED_DIRS.iter().map(|dir| Path::new(dir).join("iptables-restore"));
-    let program = candidates.into_iter().find(|path| path.is_file())?.canonicalize().ok()?;
-    match program.file_name()?.to_str()? {
-        "xtables-nft-multi" => Some(Flavour::Nft),
-        "xtables-legacy-multi" => Some(Flavour::Legacy),
-        _ => None,
-    }
+    kept.or(*CHOSEN)
 }
 
 /// The name under which a tool of iptables is there whatever the host has chosen.
