@@ -125,14 +125,14 @@ impl Look<'_> {
 /// The alias of a namespace's `lo`; nothing where the namespace is gone, or is none.
 fn alias(netns: &Netns) -> Result<Option<String>, StepError> {
     let place = Place::Netns(netns.clone());
-    let call = Call::plain(place.clone(), Program::Ip, &["-j", "link", "show", "dev", "lo"]);
-    let text = match namespace::within(&place, || dump(&call)) {
-        Ok(text) => text?,
+    let mark = Questions { mark: true, ..Questions::default() };
+    let look = || in_process(&place, &mark).map_or_else(|| by_tools(&place, &mark), Ok);
+    let seen = match namespace::within(&place, look) {
+        Ok(seen) => seen?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StepError::of_place(&place, &error)),
     };
-    let links: serde_json::Value = serde_json::from_str(&text).map_err(|error| unreadable(&call, &error))?;
-    Ok(Some(links[0]["ifalias"].as_str().unwrap_or_default().to_owned()))
+    Ok(Some(seen.links.get("lo").map(|lo| lo.alias.clone()).unwrap_or_default()))
 }
 
 fn unreadable(call: &Call, error: &serde_json::Error) -> StepError {
