@@ -16,6 +16,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseResult};
 use vpcctl::cli;
 use vpcctl::model::check;
+use vpcctl::model::edit::{VpcSpec, create_vpc, peer};
+use vpcctl::model::name::VpcName;
 use vpcctl::model::policy_file;
 use vpcctl::model::state::{HostAccess, State};
 use vpcctl::model::topology_file::{Source, Want};
@@ -431,6 +433,24 @@ fn a_name_that_stands_twice_in_a_state_file_is_refused() {
             assert_eq!(read(&format!("{before}\"{name}\": {vpc},\n{line}{after}")), None, "{name}");
         }
     }
+}
+
+#[test]
+fn peerings_are_read_in_their_order_and_none_twice() {
+    let (mut state, facts, pool) = (State::default(), plain_facts(), "198.19.0.0/16".parse().unwrap());
+    let names = ["a", "b", "c"].map(|name| name.parse::<VpcName>().unwrap());
+    for (name, cidr) in names.iter().zip(["10.0.0.0/16", "10.1.0.0/16", "10.2.0.0/16"]) {
+        let cidr = cidr.parse().unwrap();
+        let spec = VpcSpec { name: name.clone(), cidr, host_access: false, wan: None, pool };
+        create_vpc(&mut state, &spec, &facts).unwrap();
+    }
+    names[1..].iter().for_each(|other| peer(&mut state, &names[0], other, pool).unwrap());
+    let mut reversed = state.clone();
+    reversed.peerings.reverse();
+    assert_eq!(read(&document(reversed)), Some(state.clone()));
+    let mut doubled = state.clone();
+    doubled.peerings[1].b = doubled.peerings[0].b.clone();
+    assert_eq!(read(&document(doubled)), None);
 }
 
 #[test]

@@ -83,10 +83,14 @@ fn peering_flaw(state: &State, peering: &Peering) -> Option<String> {
     wrong.then(|| format!("{a} and {b} can't be peered"))
 }
 
-/// Names and links that two have.
+/// Names, peerings and links that there are twice.
 fn shared(state: &State) -> Option<String> {
     if let Some((name, one, other)) = kernel_names::collision(state) {
         return Some(format!("{} and {} share the {name}", one.describe(), other.describe()));
+    }
+    let is_twice = |pair: &&[Peering]| pair[0].ends() == pair[1].ends();
+    if let Some([one, _]) = state.peerings.windows(2).find(is_twice) {
+        return Some(format!("{} and {} are peered twice", one.a, one.b));
     }
     let ends = state.vpcs.values().filter(|vpc| vpc.uplink.is_some()).count() + state.peerings.len();
     let links = state.links();

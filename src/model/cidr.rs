@@ -13,6 +13,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::Failure;
 use crate::model::text;
 
+/// A CIDR of as many characters as there can be.
+const LONGEST: &str = "255.255.255.255/32";
+
 /// An IPv4 network: an address without host bits and a prefix length of 0 to 32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cidr(Ipv4Net);
@@ -77,16 +80,21 @@ impl Cidr {
         ranges.iter().any(|(octets, prefix)| Ipv4Net::new_assert((*octets).into(), *prefix).contains(&self.0))
     }
 
-    /// What it is displayed as, without a formatter: a state has thousands.
-    fn text(self) -> String {
-        let mut text = String::with_capacity("255.255.255.255/32".len());
+    /// What it is displayed as, without a formatter or an allocation: a state has thousands.
+    fn text(self, buffer: &mut [u8; LONGEST.len()]) -> &str {
         let mut number = itoa::Buffer::new();
-        for (octet, end) in self.network().octets().into_iter().zip(['.', '.', '.', '/']) {
-            text.push_str(number.format(octet));
-            text.push(end);
+        let mut length = 0;
+        let mut push = |text: &[u8]| {
+            buffer[length..length + text.len()].copy_from_slice(text);
+            length += text.len();
+        };
+        for (octet, end) in self.network().octets().into_iter().zip([".", ".", ".", "/"]) {
+            push(number.format(octet).as_bytes());
+            push(end.as_bytes());
         }
-        text.push_str(number.format(self.prefix()));
-        text
+        push(number.format(self.prefix()).as_bytes());
+        // Digits and dots are always UTF-8.
+        std::str::from_utf8(&buffer[..length]).unwrap_or_default()
     }
 }
 
@@ -134,7 +142,7 @@ impl<'de> Deserialize<'de> for Cidr {
 
 impl Serialize for Cidr {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text())
+        serializer.serialize_str(self.text(&mut [0; LONGEST.len()]))
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Failure, Result};
 use crate::model::app::{App, Port};
@@ -28,8 +28,15 @@ pub struct State {
     #[serde(default, deserialize_with = "unique::map")]
     pub vpcs: BTreeMap<VpcName, Arc<Vpc>>,
     /// The peerings, in the order of their VPCs' names.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "in_order")]
     pub peerings: Vec<Peering>,
+}
+
+/// Reads peerings, which somebody may have written down in another order.
+fn in_order<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<Peering>, D::Error> {
+    let mut peerings = Vec::<Peering>::deserialize(deserializer)?;
+    peerings.sort_by(|one, other| one.ends().cmp(&other.ends()));
+    Ok(peerings)
 }
 
 /// What the host had before the first uplink came, so that the last one to go can put it back.
@@ -370,6 +377,11 @@ impl Subnet {
 }
 
 impl Peering {
+    /// Its VPCs, by which it is known: no other has the same.
+    pub fn ends(&self) -> (&VpcName, &VpcName) {
+        (&self.a, &self.b)
+    }
+
     /// The other end.
     pub fn other(&self, vpc: &VpcName) -> &VpcName {
         if &self.a == vpc { &self.b } else { &self.a }

@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::kernel_names::Netns;
 use crate::model::name::{Name, VpcName};
-use crate::model::state::{State, Vpc};
+use crate::model::state::{Peering, State, Vpc};
 use crate::plan::line::Place;
 use crate::plan::op::{Object, Op};
 
@@ -127,11 +127,10 @@ pub fn differing_ops(state: &State, other: &State) -> Vec<Op> {
 }
 
 fn ops_where(state: &State, other: &State, has: &dyn Fn(&VpcName, &Name) -> bool) -> Vec<Op> {
-    let vpcs = state.vpcs.keys().filter(|name| differs(name, state, other));
-    let moved = |name: &VpcName| differs(name, state, other);
-    let peerings = state.peerings.iter().filter(|p| !other.peerings.contains(p) || moved(&p.a) || moved(&p.b));
+    let moved = moved(state, other);
+    let peerings = state.peerings.iter().filter(|peering| moved.contains(&peering.a) || moved.contains(&peering.b));
     let mut ops = topology::host_ops(state);
-    ops.extend(vpcs.flat_map(|name| topology::vpc_ops_where(state, name, &|subnet| has(name, subnet))));
+    ops.extend(moved.iter().flat_map(|name| topology::vpc_ops_where(state, name, &|subnet| has(name, subnet))));
     ops.extend(peerings.flat_map(|peering| topology::peering_ops(state, peering)));
     ops
 }
@@ -145,10 +144,21 @@ fn subnet_differs((vpc, subnet): (&VpcName, &Name), one: &State, other: &State) 
     around(one) != around(other) || one.subnets.get(subnet) != other.subnets.get(subnet)
 }
 
-fn differs(name: &VpcName, one: &State, other: &State) -> bool {
-    one.vpcs.get(name) != other.vpcs.get(name)
-        || one.host.wans != other.host.wans
-        || !one.peerings_of(name).eq(other.peerings_of(name))
+/// The VPCs of `one` that may have other objects in `other`, both ends of a peering that isn't the same there among them.
+fn moved<'a>(one: &'a State, other: &State) -> BTreeSet<&'a VpcName> {
+    if one.host.wans != other.host.wans {
+        return one.vpcs.keys().collect();
+    }
+    let vpcs = one.vpcs.iter().filter(|(name, vpc)| other.vpcs.get(*name) != Some(vpc)).map(|(name, _)| name);
+    let (ours, theirs) = (by_ends(one), by_ends(other));
+    let gone = theirs.keys().filter(|ends| !ours.contains_key(*ends));
+    let peerings = ours.iter().filter(|(ends, peering)| theirs.get(*ends) != Some(peering)).map(|(ends, _)| ends);
+    let ends = peerings.chain(gone).flat_map(|(a, b)| [*a, *b]);
+    vpcs.chain(ends.filter_map(|name| Some(one.vpcs.get_key_value(name)?.0))).collect()
+}
+
+fn by_ends(state: &State) -> BTreeMap<(&VpcName, &VpcName), &Peering> {
+    state.peerings.iter().map(|peering| (peering.ends(), peering)).collect()
 }
 
 /// What goes away in a plan, and takes with it what is inside of it or on it.

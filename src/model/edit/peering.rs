@@ -21,7 +21,7 @@ pub(crate) fn peer_by(
 ) -> Result<()> {
     let (a, b) = ordered(one, other)?;
     let (cidr_a, cidr_b) = (state.vpc(a)?.cidr, state.vpc(b)?.cidr);
-    if state.peerings.iter().any(|peering| (&peering.a, &peering.b) == (a, b)) {
+    if state.peerings.iter().any(|peering| peering.ends() == (a, b)) {
         return Ok(());
     }
     if cidr_a.overlaps(cidr_b) {
@@ -32,7 +32,7 @@ pub(crate) fn peer_by(
     check_routes(state, b, a)?;
     let link = choose(state)?;
     state.peerings.push(Peering { a: a.clone(), b: b.clone(), link, scope: PeeringScope::Everything });
-    state.peerings.sort_by(|x, y| (&x.a, &x.b).cmp(&(&y.a, &y.b)));
+    state.peerings.sort_by(|x, y| x.ends().cmp(&y.ends()));
     Ok(())
 }
 
@@ -42,7 +42,7 @@ pub fn unpeer(state: &mut State, one: &VpcName, other: &VpcName) -> Result<()> {
     state.vpc(a)?;
     state.vpc(b)?;
     let before = state.peerings.len();
-    state.peerings.retain(|peering| (&peering.a, &peering.b) != (a, b));
+    state.peerings.retain(|peering| peering.ends() != (a, b));
     if state.peerings.len() == before {
         return Err(
             Failure::not_found(format!("`{a}` and `{b}` are not peered")).hint("`vpcctl list` shows the peerings")
@@ -108,7 +108,7 @@ fn owning_peering(state: &State, pair: CidrPair, between: Option<(&VpcName, &Vpc
     let between = between.map(|(one, other)| ordered(one, other)).transpose()?;
     let mut found = Vec::new();
     for (index, peering) in state.peerings.iter().enumerate() {
-        if between.is_some_and(|ends| ends != (&peering.a, &peering.b)) {
+        if between.is_some_and(|ends| ends != peering.ends()) {
             continue;
         }
         let (a, b) = (state.vpc(&peering.a)?.cidr, state.vpc(&peering.b)?.cidr);

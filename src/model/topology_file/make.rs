@@ -305,7 +305,7 @@ fn nat_left(mut nat: Nat, vpc: &Vpc) -> Option<NatChoice> {
 }
 
 fn position(state: &State, [a, b]: [&VpcName; 2]) -> Option<usize> {
-    state.peerings.iter().position(|peering| (&peering.a, &peering.b) == (a, b))
+    state.peerings.iter().position(|peering| peering.ends() == (a, b))
 }
 
 /// An app as `deploy-app` would have it. Whoever may look at files has made its directory an absolute path.
