@@ -240,6 +240,29 @@ fn many_at_once_lose_nothing() {
     assert_whole(&mut sandbox, 32);
 }
 
+/// Each state directory has a lock of its own; what all of them share on the host has one as well.
+#[test]
+fn state_directories_at_once_do_not_undo_each_others_part_of_the_host() {
+    let mut sandbox = Sandbox::new();
+    // Chains that come with the first rules are known to the state that they came for alone.
+    sandbox.ok("for chain in INPUT FORWARD; do iptables -A $chain -i nosuch -j ACCEPT || exit; done");
+    let before = sandbox.dump_host();
+    let line = |n: usize, words: &str| format!("--state-dir $T/own{n} {words}");
+    for _ in 0..3 {
+        let create = |n| line(n, &format!("create-vpc v{n} 10.{n}.0.0/16 --uplink-pool 198.18.{n}.0/24"));
+        let results = at_once(&mut sandbox, &(0..6).map(create).collect::<Vec<_>>());
+        assert_eq!((count(&results, 0), saying(&results, "created VPC")), (6, 6), "{results:?}");
+        for n in 0..6 {
+            // The others' are what it doesn't know.
+            let found = sandbox.expect(9, &format!("vpcctl {}", line(n, "check")));
+            assert!(!found.stdout.lines().skip(1).any(|line| !line.ends_with("doesn't know it")), "{}", found.report());
+        }
+        let results = at_once(&mut sandbox, &(0..6).map(|n| line(n, "cleanup-all --yes")).collect::<Vec<_>>());
+        assert_eq!(count(&results, 0), 6, "{results:?}");
+        before.assert_same(&sandbox.dump_host(), "before and after");
+    }
+}
+
 #[test]
 fn the_same_at_once_is_made_once() {
     let mut sandbox = Sandbox::new();

@@ -106,7 +106,7 @@ fn kept_name(program: &str) -> &str {
 /// Runs a call in the namespace of the present thread and waits for its end.
 ///
 /// The child gets a clean environment, and a process group of its own: Ctrl-C reaches vpcctl alone, which lets the step end
-/// and then undoes. A tool that hangs is ended, see [`patience`](crate::host::patience). Whatever lock vpcctl holds, the child
+/// and then undoes. A tool that hangs is ended, see [`patience`]. Whatever lock vpcctl holds, the child
 /// holds too, as long as it may change the kernel.
 pub fn run(call: &Call) -> Result<Output, StepError> {
     run_with(call, Patience::with_tool())

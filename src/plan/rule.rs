@@ -111,7 +111,7 @@ impl Rule {
     }
 
     /// Does a rule as `iptables-save` prints it match the same and do the same? What is compared is what every version of iptables
-    /// spells alike: see [`COMPARED`].
+    /// spells alike: see `COMPARED`.
     pub fn says_as_much(&self, text: &str) -> bool {
         let (before, after) = text.split_once("-m comment --comment \"").unwrap_or((text, ""));
         let uncommented = format!("{before}{}", after.split_once('"').map_or("", |(_, after)| after));

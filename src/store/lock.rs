@@ -3,13 +3,18 @@
 //! It is a lock on a file of its own, of mode 0600 in a directory of mode 0700: nobody but root can hold it up. Who has it is
 //! written into the file, for others' messages; whether somebody has it is the kernel's word alone.
 //!
-//! Tools inherit the lock. Where vpcctl is killed it lasts until they have ended, so that nobody looks at a kernel that is
+//! Whoever changes a host's network has that host's lock besides, whatever the state directory: two vpcctls that begin at once would
+//! each make the host's part, and one would undo it for both. It is in `/run`, by the number of the network namespace, and goes with
+//! the command.
+//!
+//! Tools inherit the locks. Where vpcctl is killed they last until those have ended, so that nobody looks at a kernel that is
 //! still changed. A tool that hangs then would block every command to come: after [`ORPHAN_GRACE`] it is ended, and what it
 //! left half-made is put right from the intent, as after every command that was cut off.
 
-use std::fs::File;
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,6 +22,10 @@ use rustix::io::FdFlags;
 
 use super::holder::{self, Holder, Orphan};
 use crate::error::{Failure, Kind, Result};
+use crate::own_file;
+
+/// Where hosts' locks are: a directory that only root writes to.
+const HOST_LOCKS: &str = "/run";
 
 /// How long a tool may hold the lock while a command waits and its own vpcctl is gone: longer than any of them takes when all
 /// is well.
@@ -37,6 +46,22 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+    /// Nothing where it can't be had.
+    _host: Option<HostLock>,
+}
+
+/// The right to change the network of the namespace that vpcctl was started in. Its file is there only meanwhile.
+#[derive(Debug)]
+struct HostLock {
+    _file: File,
+    path: PathBuf,
+}
+
+impl Drop for HostLock {
+    fn drop(&mut self) {
+        // While it is still locked: whoever waits for this one will see that it is no longer the one of this name.
+        let _ = own_file::remove(&self.path);
+    }
 }
 
 /// Who takes the lock, and how it waits.
@@ -51,8 +76,36 @@ pub struct Wait<'a> {
     pub note: &'a dyn Fn(&str),
 }
 
-/// Takes the lock on the file, and leaves it open to children.
+/// Takes the lock on the file of a state directory, and then the host's.
 pub(super) fn take(file: File, path: &Path, wait: &Wait<'_>) -> Result<Lock> {
+    let file = take_file(file, path, wait)?;
+    let number = fs::metadata("/proc/self/ns/net").map_or(0, |namespace| namespace.ino());
+    let host = take_host(Path::new(HOST_LOCKS).join(format!("vpcctl-{number}.lock")), wait)?;
+    Ok(Lock { _file: file, _host: host })
+}
+
+/// Takes the lock on the host. Where its file can't be made there is none: who has another state directory is hardly there at the very
+/// moment.
+fn take_host(path: PathBuf, wait: &Wait<'_>) -> Result<Option<HostLock>> {
+    loop {
+        let file = match own_file::open(&path, OpenOptions::new().read(true).write(true).create(true).truncate(false)) {
+            Ok(file) => file,
+            Err(error) => {
+                tracing::debug!("{}: {error}", path.display());
+                return Ok(None);
+            }
+        };
+        let file = take_file(file, &path, wait)?;
+        let number = |metadata: io::Result<Metadata>| metadata.map(|metadata| (metadata.dev(), metadata.ino())).ok();
+        if number(file.metadata()) == number(path.symlink_metadata()) {
+            return Ok(Some(HostLock { _file: file, path }));
+        }
+        // Who had it before has taken the name away.
+    }
+}
+
+/// Takes the lock on a file, and leaves it open to children.
+fn take_file(file: File, path: &Path, wait: &Wait<'_>) -> Result<File> {
     let failed = |error: io::Error| {
         Failure::new(Kind::State, format!("cannot lock `{}`: {error}", path.display()))
             .hint("--state-dir or VPCCTL_STATE_DIR names another directory")
@@ -67,7 +120,7 @@ pub(super) fn take(file: File, path: &Path, wait: &Wait<'_>) -> Result<Lock> {
         tracing::debug!("{}: {error}", path.display());
     }
     rustix::io::fcntl_setfd(&file, FdFlags::empty()).map_err(|error| failed(error.into()))?;
-    Ok(Lock { _file: file })
+    Ok(file)
 }
 
 fn is_taken(file: &File) -> io::Result<bool> {

@@ -72,7 +72,7 @@ struct FdbJson {
 }
 
 impl Seen {
-    /// Reads the answers to [`IP_QUERIES`]: one JSON list after the other.
+    /// Reads the answers to [`IP_QUERIES`](super::IP_QUERIES): one JSON list after the other.
     pub fn read_ip(&mut self, text: &str) -> Result<(), serde_json::Error> {
         let mut lists = serde_json::Deserializer::from_str(text).into_iter::<Vec<serde_json::Value>>();
         self.links = next::<LinkJson>(&mut lists)?.into_iter().map(link).collect();

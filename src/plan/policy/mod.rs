@@ -15,7 +15,7 @@
 //! 4. The direction of a connection is known when a policy comes, because connection tracking runs from the
 //!    instance's birth: the chains without a policy hold a rule that needs it. `nf_conntrack_tcp_loose` has to be 0, else
 //!    a segment of an unknown connection opens one.
-//! 5. A short policy reads as it was written (`iptables -S`); a long one costs few lookups (see [`sets`]).
+//! 5. A short policy reads as it was written (`iptables -S`); a long one costs few lookups (see `sets.rs`).
 
 mod linear;
 mod nets;
