@@ -221,7 +221,9 @@ fn rules_that_change_after_they_were_read_are_read_again() {
     };
     sandbox
         .ok("vpcctl create-vpc vpc1 10.0.0.0/16 --no-host-access && vpcctl add-subnet vpc1 web 10.0.1.0/24 --public");
-    let (out, _) = meanwhile(&mut sandbox, "one", "vpcctl --state-dir $T/other create-vpc vpc2 10.2.0.0/16");
+    // One that has no lock: it would wait.
+    let another = "rm /run/vpcctl-*.lock; vpcctl --state-dir $T/other create-vpc vpc2 10.2.0.0/16";
+    let (out, _) = meanwhile(&mut sandbox, "one", another);
     assert!(out.contains("of another vpcctl stands on it") && out.contains("code 4"), "{out}");
     assert_eq!(sandbox.ok("iptables -S FORWARD | grep -c VPCCTL-FORWARD"), "1\n");
     sandbox.ok("vpcctl --state-dir $T/other delete-vpc vpc2 && vpcctl check");

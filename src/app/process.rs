@@ -61,6 +61,11 @@ pub fn end(handles: &[OwnedFd], grace: Duration, kill_wait: Duration) -> Vec<usi
     wait(handles, stubborn, kill_wait)
 }
 
+/// Waits until the processes have ended. Those that have not by then, by their place.
+pub fn wait_for(handles: &[OwnedFd], limit: Duration) -> Vec<usize> {
+    wait(handles, (0..handles.len()).collect(), limit)
+}
+
 fn signal(handles: &[OwnedFd], which: &[usize], signal: Signal) {
     for index in which {
         if let Err(error) = pidfd_send_signal(&handles[*index], signal) {
@@ -94,9 +99,24 @@ pub fn timespec(span: Duration) -> Timespec {
 
 /// The numbers of a process's children.
 pub fn children(parent: i32) -> Vec<i32> {
+    children_of(&[parent]).into_iter().map(|(_, pid)| pid).collect()
+}
+
+/// Handles on the children of these processes, each with its parent's place among them.
+pub fn open_children(parents: &[i32]) -> Vec<(usize, OwnedFd)> {
+    let open = |(at, pid): (usize, i32)| {
+        let handle = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+        (parent_of(pid) == Some(parents[at])).then_some((at, handle))
+    };
+    children_of(parents).into_iter().filter_map(open).collect()
+}
+
+/// Each child of these processes, with its parent's place among them.
+fn children_of(parents: &[i32]) -> Vec<(usize, i32)> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| parent_of(*pid) == Some(parent)).collect()
+    let place = |pid: i32| parent_of(pid).and_then(|parent| parents.iter().position(|known| *known == parent));
+    pids.filter_map(|pid| Some((place(pid)?, pid))).collect()
 }
 
 /// Is it a copy of its parent that has not become another program yet?

@@ -1,5 +1,6 @@
 //! What is known of the apps that run or ran: a record and a log for each, in a directory of the state directory.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
@@ -131,12 +132,16 @@ impl Apps {
         Ok(lines[lines.len().saturating_sub(count)..].iter().map(|line| line.to_string()).collect())
     }
 
-    /// Ends the apps, and removes their files; those that did not end.
+    /// Ends the apps with all that runs in them, and removes their files; those that did not end.
     pub fn end(&self, ids: &[AppId]) -> Vec<AppId> {
-        let handles = ids.iter().filter_map(|id| Some((id, self.load(id)?.supervisor.open()?)));
-        let (running, handles): (Vec<&AppId>, Vec<OwnedFd>) = handles.unzip();
-        let staying: Vec<AppId> =
-            process::end(&handles, GRACE, KILL_WAIT).into_iter().map(|index| running[index].clone()).collect();
+        let loaded = ids.iter().filter_map(|id| Some((id, self.load(id)?.supervisor)));
+        let (running, (pids, handles)): (Vec<&AppId>, (Vec<i32>, Vec<OwnedFd>)) =
+            loaded.filter_map(|(id, supervisor)| Some((id, (supervisor.pid, supervisor.open()?)))).unzip();
+        // Where a supervisor has to be killed the first process of its namespace dies of that, and what is in it with that one.
+        let (whose, firsts): (Vec<usize>, Vec<OwnedFd>) = process::open_children(&pids).into_iter().unzip();
+        let mut staying: BTreeSet<usize> = process::end(&handles, GRACE, KILL_WAIT).into_iter().collect();
+        staying.extend(process::wait_for(&firsts, KILL_WAIT).into_iter().map(|first| whose[first]));
+        let staying: Vec<AppId> = staying.into_iter().map(|at| running[at].clone()).collect();
         ids.iter().filter(|id| !staying.contains(id)).for_each(|id| self.forget(id));
         staying
     }
