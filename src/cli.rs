@@ -37,18 +37,13 @@ pub struct Cli {
 
 /// The whole command line with every accepted spelling, its help and its colours.
 pub fn command(color: ColorChoice) -> clap::Command {
-    help::with_groups(grammar(color))
-}
-
-/// All of it but the main help, which takes as long to lay out as a command line takes to read.
-fn grammar(color: ColorChoice) -> clap::Command {
     let styles = Styles::styled()
         .header(style::HEADING)
         .usage(style::HEADING)
         .error(style::ERROR)
         .valid(style::HINT)
         .invalid(AnsiColor::Yellow.on_default());
-    spellings::with_flags(Cli::command().styles(styles).color(color))
+    help::with_groups(spellings::with_flags(Cli::command().styles(styles).color(color)))
 }
 
 /// Reads a command line, in whatever spelling: the program's name, then what follows it.
@@ -67,10 +62,8 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     if let Some(Ok(cli)) = alone.map(|mut grammar| Cli::read(&words, explains, &mut grammar)) {
         return Ok(cli);
     }
-    match Cli::read(&words, explains, &mut grammar(color)) {
-        Err(error) if error.kind() == ErrorKind::DisplayHelp => Cli::read(&words, explains, &mut command(color)),
-        read => read.map_err(|error| spellings::with_meant(error, &Cli::command())),
-    }
+    let read = Cli::read(&words, explains, &mut command(color));
+    read.map_err(|error| spellings::with_meant(error, &Cli::command()))
 }
 
 /// The command line that stands after `explain`, in its own words: what is explained is the command itself. Nothing where no

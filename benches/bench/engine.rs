@@ -85,12 +85,13 @@ fn grid(subnets: usize, times: usize, short: usize, is_last: bool, report: &mut 
     let network = Grid::of_subnets(subnets);
     let maker = Maker::new(&vpcctl, &network)?;
     let one_more = || one_more(&vpcctl, short);
-    let quiet = if is_last { one_more()? } else { vec![] };
+    let mut times_of = Times::default();
+    if is_last {
+        // Also before so much is deleted as in a round, with which the kernel is busy for a while.
+        times_of.beside_nothing.extend(one_more()?);
+    }
     let state = maker.state(&vpcctl)?;
     let (make, unmake) = (Floor::making(&state)?, Floor::unmaking(&state)?);
-    let mut times_of = Times::default();
-    // Also before so much is deleted as in a round, with which the kernel is busy for a while.
-    times_of.beside_nothing.extend(quiet);
     for round in 0..times {
         floor::settle()?;
         times_of.floor.push(ms(make.run()?));

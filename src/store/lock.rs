@@ -46,7 +46,7 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
-    /// Nothing where it can't be had.
+    /// The host's; none where its file can't be made.
     _host: Option<HostLock>,
 }
 
