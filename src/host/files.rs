@@ -60,14 +60,17 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     own_file::replace(path, &beside(path), text.as_bytes(), PUBLIC)
 }
 
-/// With its directory, where nobody else has put anything into it.
+/// How the kernel says that a directory is in use: by what is in it, or by what is mounted on it.
+const STAYS: [io::ErrorKind; 2] = [io::ErrorKind::DirectoryNotEmpty, io::ErrorKind::ResourceBusy];
+
+/// With its directory, where nobody else has put anything into it, or has mounted it.
 fn remove(path: &Path) -> io::Result<()> {
     own_file::remove(path)?;
     own_file::remove(&beside(path))?;
     // The namespace's own directory, and the one for all.
     for dir in path.ancestors().skip(1).take(2) {
         match fs::remove_dir(dir) {
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => break,
+            Err(error) if STAYS.contains(&error.kind()) => break,
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }

@@ -79,7 +79,8 @@ pub fn file_line(ConfigFile { path, text }: &ConfigFile) -> String {
             let text = text.trim_end().replace('\n', "\\n");
             format!("test -e {path} && ! {ours} || {{ mkdir -p {dir} && printf '{text}\\n' > {path}; }}")
         }
-        None => format!("! {ours} || {{ rm -f {path} && rmdir --ignore-fail-on-non-empty {dir} {NETNS_FILES}; }}"),
+        // What is not empty stays, and so does what somebody has mounted there.
+        None => format!("! {ours} || {{ rm -f {path} && {{ rmdir {dir} {NETNS_FILES} 2>/dev/null || :; }}; }}"),
     }
 }
 
