@@ -16,7 +16,7 @@ use vpcctl::model::facts::{HostFacts, HostLink, HostNetwork};
 use vpcctl::model::name::{Name, VpcName};
 use vpcctl::model::policy::Policy;
 use vpcctl::model::state::{CidrPair, State, SubnetType};
-use vpcctl::plan::batch::{self, Program, SideBySide, Step};
+use vpcctl::plan::batch::{self, Places, Program, SideBySide, Step};
 use vpcctl::plan::line::Place;
 use vpcctl::plan::op::Object;
 use vpcctl::plan::{between, differing_ops, firewall, script, topology};
@@ -353,20 +353,43 @@ fn a_command_takes_as_few_processes_in_a_large_network_as_in_a_small_one() {
     }
 }
 
+/// A set needs its namespace alone, so where that is there it is filled beside the call that makes the links.
+#[test]
+fn sets_wait_for_the_first_links_only_in_new_namespaces() {
+    let state = vpc1();
+    let mut more = state.clone();
+    subnet(&mut more, "vpc1", "more", "10.0.3.0/24", SubnetType::Private);
+    let programs = |places: &Places| -> Vec<(String, Vec<Program>)> {
+        let in_place = |(place, stages): &(Place, Vec<SideBySide>)| {
+            (place.to_string(), stages.iter().flat_map(stage_programs).collect())
+        };
+        places.iter().map(in_place).collect()
+    };
+    let steps = batch::making(&between(&state, &more).make);
+    let first = [("host".to_owned(), vec![Program::Ip]), ("vpc1".to_owned(), vec![Program::Ipset])];
+    assert_eq!(programs(&steps.first), first);
+    assert!(!programs(&steps.places).iter().any(|(_, programs)| programs.contains(&Program::Ipset)), "{steps:?}");
+    let steps = batch::making(&topology::ops(&more));
+    assert_eq!(programs(&steps.first), first[..1]);
+    let router = programs(&steps.places).into_iter().find(|(place, _)| place == "vpc1").unwrap().1;
+    assert_eq!(router[..3], [Program::Ipset, Program::IptablesRestore, Program::Tc]);
+}
+
+fn stage_programs(stage: &SideBySide) -> Vec<Program> {
+    let calls = stage.lists().iter().flatten();
+    calls.filter_map(|step| if let Step::Run(call) = step { Some(call.program) } else { None }).collect()
+}
+
 /// Whatever runs side by side: no link of a place is up before its rules and filters stand, and the host's rules go when its links have.
 #[test]
 fn links_come_after_the_rules_around_them_and_go_before() {
     let mut ops = topology::ops(&many(2, 2));
-    let programs = |stage: &SideBySide| -> Vec<Program> {
-        let calls = stage.lists().iter().flatten();
-        calls.filter_map(|step| if let Step::Run(call) = step { Some(call.program) } else { None }).collect()
-    };
     let is_link = |program: &Program| matches!(program, Program::Ip | Program::Bridge);
     for (place, stages) in batch::making(&ops).places {
-        let all: Vec<Program> = stages.iter().flat_map(programs).collect();
+        let all: Vec<Program> = stages.iter().flat_map(stage_programs).collect();
         let links = all.iter().position(is_link).unwrap();
         assert!(all[links..].iter().all(is_link), "{place}: {all:?}");
-        for stage in stages.iter().filter(|stage| programs(stage).iter().any(is_link)) {
+        for stage in stages.iter().filter(|stage| stage_programs(stage).iter().any(is_link)) {
             let beside = stage.lists().iter().filter(|list| list.iter().all(|step| !matches!(step, Step::Files(_))));
             assert_eq!(beside.count(), 1, "{place}: {stage:?}");
         }
@@ -377,8 +400,8 @@ fn links_come_after_the_rules_around_them_and_go_before() {
     ops.reverse();
     let steps = batch::unmaking(&ops);
     let (_, on_host) = steps.places.iter().find(|(place, _)| *place == Place::Host).unwrap();
-    assert_eq!(on_host.iter().flat_map(programs).collect::<Vec<_>>(), [Program::Ip]);
-    assert_eq!(programs(&steps.last), [Program::IptablesRestore, Program::Ip]);
+    assert_eq!(on_host.iter().flat_map(stage_programs).collect::<Vec<_>>(), [Program::Ip]);
+    assert_eq!(stage_programs(&steps.last), [Program::IptablesRestore, Program::Ip]);
     assert_eq!((steps.last.lists().len(), steps.doomed.len()), (2, 6));
 }
 

@@ -10,14 +10,14 @@ use crate::host::{Host, StepError, apps, files, pool, processes, rules};
 use crate::model::flavour::Flavour;
 use crate::model::kernel_names::Netns;
 use crate::model::owner::Owner;
-use crate::plan::batch::{Call, InputLine, Program, SideBySide, Step, Steps, Write};
+use crate::plan::batch::{Call, InputLine, Places, Program, SideBySide, Step, Steps, Write};
 use crate::plan::line::{Leftover, Place, Setting};
 use crate::plan::observed::Seen;
 
 impl Host<'_> {
     /// Runs the steps of one part of a plan; stops at the first that fails.
     pub fn apply(&self, steps: &Steps) -> Result<(), StepError> {
-        self.in_order(&steps.first)?;
+        self.in_places(&steps.first)?;
         let in_places = || self.in_places(&steps.places);
         let (held, done) = match &steps.doomed[..] {
             [] => (Held::default(), in_places()),
@@ -42,17 +42,20 @@ impl Host<'_> {
         steps.iter().try_for_each(|step| self.step(step))
     }
 
-    /// Threads go from place to place until all are done.
-    fn in_places(&self, places: &[(Place, Vec<SideBySide>)]) -> Result<(), StepError> {
-        if places.is_empty() {
-            return Ok(());
+    /// Threads go from place to place until all are done; where there is only the host, this one stays where it is.
+    fn in_places(&self, places: &Places) -> Result<(), StepError> {
+        let in_order = |stages: &[SideBySide]| stages.iter().try_for_each(|lists| self.side_by_side(lists));
+        match &places[..] {
+            [] => return Ok(()),
+            [(Place::Host, stages)] => return in_order(stages),
+            _ => {}
         }
         let visit = |tour: &Tour, (place, stages): &(Place, Vec<SideBySide>)| {
             if self.is_interrupted() {
                 return Err(StepError::interrupted());
             }
             tour.go(place).map_err(|error| StepError::of_place(place, &error))?;
-            stages.iter().try_for_each(|lists| self.side_by_side(lists))
+            in_order(stages)
         };
         let places = places.iter().collect();
         let done = Tour::take(|tour| pool::map(places, self.interrupted, |item| visit(tour, item)));

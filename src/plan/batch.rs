@@ -1,7 +1,7 @@
 //! Gathers a plan's lines into as few calls as possible: one `ip -batch` for the host's links, and then, for each place, one
-//! call for each tool.
+//! call for each tool. The sets of places that are there already wait for no link: they are filled beside the first call.
 //!
-//! Within a place the order is: settings; sets, rules and what needs rules to be there, and filters beside; addresses and links,
+//! Within a place the order is: settings; sets; rules and what needs rules to be there, and filters beside; addresses and links,
 //! forwarding entries; and files beside these, or beside all where there are no filters. So rules stand before the first link is
 //! up. Unmaking goes the other way, one step after the other; where namespaces go, the host's rules and settings go last, beside
 //! them, when no link leads there any more.
@@ -150,13 +150,16 @@ impl SideBySide {
     }
 }
 
+/// Places, which don't depend on each other, and what happens in each, one stage after the other.
+pub type Places = Vec<(Place, Vec<SideBySide>)>;
+
 /// The steps of a plan: one after the other, but for the places, and for what is side by side, which don't depend on each other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Steps {
     /// Before all others.
-    pub first: Vec<Step>,
-    /// By place, where they happen, and in each one stage after the other.
-    pub places: Vec<(Place, Vec<SideBySide>)>,
+    pub first: Places,
+    /// Where these are done.
+    pub places: Places,
     /// The starts of apps, which don't depend on each other, once all places are done.
     pub apps: Vec<Step>,
     /// After all others.
@@ -168,8 +171,9 @@ pub struct Steps {
 impl Steps {
     /// All steps, in an order in which they may run.
     pub fn iter(&self) -> impl Iterator<Item = &Step> {
-        let places = self.places.iter().flat_map(|(_, stages)| stages).flat_map(SideBySide::steps);
-        self.first.iter().chain(places).chain(&self.apps).chain(self.last.steps())
+        let places = self.first.iter().chain(&self.places);
+        let in_places = places.flat_map(|(_, stages)| stages).flat_map(SideBySide::steps);
+        in_places.chain(&self.apps).chain(self.last.steps())
     }
 
     /// The number of processes that they start.
@@ -201,7 +205,7 @@ pub fn steps(plan: &Plan) -> Vec<(Part, Steps)> {
 
 /// The steps that make the ops.
 pub fn making(ops: &[Op]) -> Steps {
-    let mut by_place = Places::default();
+    let mut by_place = ByPlace::default();
     let mut links = Vec::new();
     for line in ops.iter().flat_map(Op::make) {
         match line.change {
@@ -209,9 +213,15 @@ pub fn making(ops: &[Op]) -> Steps {
             _ => by_place.push(line),
         }
     }
+    let mut first: Places =
+        ip_batch(&Place::Host, links).map(|links| in_place(Place::Host, [links])).into_iter().collect();
+    if !first.is_empty() {
+        let new = ops.iter().filter_map(Op::namespace).collect();
+        first.extend(by_place.take_sets_but_of(&new));
+    }
     let apps = std::mem::take(&mut by_place.starts).into_iter().map(Step::Start).collect();
     let places = by_place.lines.into_iter().map(|(place, lines)| (place.clone(), lines.making(&place))).collect();
-    Steps { first: ip_batch(&Place::Host, links).into_iter().collect(), places, apps, ..Steps::default() }
+    Steps { first, places, apps, ..Steps::default() }
 }
 
 /// The steps that unmake the ops.
@@ -222,7 +232,7 @@ pub fn unmaking(ops: &[Op]) -> Steps {
 /// The steps that unmake the ops, where all of `removed` goes: what goes with something of that has none.
 pub fn unmaking_among(ops: &[Op], removed: &Removed) -> Steps {
     let stays = |place: &Place| removed.keeps(place);
-    let mut by_place = Places::default();
+    let mut by_place = ByPlace::default();
     let mut links = Vec::new();
     let is_to_do = |op: &&Op| !removed.takes(op) || op.outlives_its_namespace();
     for line in ops.iter().filter(is_to_do).flat_map(|op| op.unmake(&stays)) {
@@ -236,6 +246,7 @@ pub fn unmaking_among(ops: &[Op], removed: &Removed) -> Steps {
     let stops = std::mem::take(&mut by_place.stops);
     let stop = (!stops.is_empty()).then_some(Step::Stop(stops));
     let end = (!doomed.is_empty()).then(|| Step::EndProcesses(doomed.clone()));
+    let first = in_place(Place::Host, stop.into_iter().chain(end));
     let (mut places, mut guard) = (Vec::new(), Vec::new());
     for (place, lines) in by_place.lines {
         let Unmaking { mut links, rest } = lines.unmaking(&place);
@@ -245,12 +256,19 @@ pub fn unmaking_among(ops: &[Op], removed: &Removed) -> Steps {
         } else {
             links.extend(rest);
         }
-        places.push((place, stages([SideBySide::new([links])])));
+        places.push(in_place(place, links));
     }
-    places.retain(|(_, stages)| !stages.is_empty());
+    let is_needed = |(_, stages): &(Place, Vec<SideBySide>)| !stages.is_empty();
+    places.retain(is_needed);
     let namespaces = ip_batch(&Place::Host, links).into_iter().collect();
     let last = SideBySide::new([guard, namespaces]);
-    Steps { first: stop.into_iter().chain(end).collect(), places, apps: vec![], last, doomed }
+    let first = [first].into_iter().filter(is_needed).collect();
+    Steps { first, places, apps: vec![], last, doomed }
+}
+
+/// One step after the other in a place.
+fn in_place(place: Place, steps: impl IntoIterator<Item = Step>) -> (Place, Vec<SideBySide>) {
+    (place, stages([SideBySide::new([steps.into_iter().collect()])]))
 }
 
 /// The stages in which there is something to do.
@@ -259,13 +277,13 @@ fn stages<const N: usize>(stages: [SideBySide; N]) -> Vec<SideBySide> {
 }
 
 #[derive(Default)]
-struct Places {
+struct ByPlace {
     lines: BTreeMap<Place, Lines>,
     starts: Vec<Launch>,
     stops: Vec<AppId>,
 }
 
-impl Places {
+impl ByPlace {
     fn push(&mut self, line: Line) {
         let Line { place, change, object } = line;
         match change {
@@ -273,6 +291,17 @@ impl Places {
             Change::Stop(id) => self.stops.push(id),
             change => self.lines.entry(place).or_default().push(change, object),
         }
+    }
+
+    /// Takes out the sets of all namespaces but these.
+    fn take_sets_but_of(&mut self, namespaces: &BTreeSet<&Netns>) -> Places {
+        let others =
+            self.lines.iter_mut().filter(|(place, _)| place.netns().is_none_or(|netns| !namespaces.contains(netns)));
+        let sets = others.filter_map(|(place, lines)| {
+            let sets = ipset(place, std::mem::take(&mut lines.sets))?;
+            Some(in_place(place.clone(), [sets]))
+        });
+        sets.collect()
     }
 }
 
@@ -318,20 +347,22 @@ impl Lines {
         let write = |writes: Vec<Write>| (!writes.is_empty()).then(|| Step::Write(place.clone(), writes));
         let settings = write(self.settings);
         let filters = tc_batch(place, self.filters);
-        let rules = [ipset(place, self.sets), iptables(place, self.rules), write(self.late)];
+        let sets = ipset(place, self.sets);
+        let rules = [iptables(place, self.rules), write(self.late)].into_iter().flatten();
         let links = [ip_batch(place, self.ip), bridge_batch(place, self.bridge)].into_iter().flatten();
-        let rules = rules.into_iter().flatten();
         // Nobody reads them before apps start, and that is after all places; to write them is mostly to wait for the disk.
         let files = files(self.files).into_iter().collect();
         match filters {
-            // The kernel lets iptables wait for what it has to forget, and that is time enough for the filters. What takes longest
-            // is begun first.
+            // The kernel lets iptables wait for what it has to forget, and that is time enough for the filters: nothing else
+            // has to wait for a processor because of them.
             Some(filters) => stages([
-                SideBySide::new([settings.into_iter().collect()]),
+                SideBySide::new([settings.into_iter().chain(sets).collect()]),
                 SideBySide::new([rules.collect(), vec![filters]]),
                 SideBySide::new([links.collect(), files]),
             ]),
-            None => stages([SideBySide::new([settings.into_iter().chain(rules).chain(links).collect(), files])]),
+            None => {
+                stages([SideBySide::new([settings.into_iter().chain(sets).chain(rules).chain(links).collect(), files])])
+            }
         }
     }
 

@@ -100,10 +100,11 @@ impl Kernel {
     /// The processes that a plan starts.
     pub fn run(&mut self, steps: &Steps, fuse: &mut Fuse) -> Outcome {
         let turn = fuse.turn;
-        let places = from_turn(&steps.places, turn).into_iter().flat_map(|(_, stages)| stages);
-        let places = places.flat_map(|stage| from_turn(stage.lists(), turn)).flatten();
+        let places = [&steps.first, &steps.places].into_iter().flat_map(|places| from_turn(places, turn));
+        let stages = places.flat_map(|(_, stages)| stages);
+        let in_places = stages.flat_map(|stage| from_turn(stage.lists(), turn)).flatten();
         let last = from_turn(steps.last.lists(), turn).into_iter().flatten();
-        let mut all = steps.first.iter().chain(places).chain(&steps.apps).chain(last);
+        let mut all = in_places.chain(&steps.apps).chain(last);
         all.try_for_each(|step| self.step(step, fuse))
     }
 
