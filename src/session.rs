@@ -288,7 +288,7 @@ impl Session<'_> {
     /// The plan from one state to the next. Where something is in the way, or something that should be there is not, the plan
     /// starts from what the kernel has; what isn't vpcctl's is refused or left alone.
     fn checked_plan(&self, old: &State, new: &State) -> Result<Checked> {
-        let (differing, wanted) = (plan::differing_ops(old, new), plan::differing_ops(new, old));
+        let (differing, wanted) = (plan::leaving_ops(old, new), plan::differing_ops(new, old));
         let fresh = claims::fresh(&differing, &wanted);
         let grown = insertion::grown(&differing, &wanted);
         let plan = plan::diff(differing, wanted);

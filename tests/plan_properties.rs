@@ -26,14 +26,17 @@ use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseResult};
 use vpcctl::model::check;
 use vpcctl::model::kernel_names::Device;
-use vpcctl::model::state::State;
+use vpcctl::model::name::VpcName;
+use vpcctl::model::state::{State, Subnet};
 use vpcctl::plan::batch::{self, Program, Step};
 use vpcctl::plan::drift::Survey;
 use vpcctl::plan::holds::Holding;
 use vpcctl::plan::op::{Object, Op};
 use vpcctl::plan::reconcile::Unmarked;
 use vpcctl::plan::subject::Subject;
-use vpcctl::plan::{self, Plan, affected_ops, between, differing_ops, insertion, reconcile, surplus, topology};
+use vpcctl::plan::{
+    self, Plan, affected_ops, between, claims, differing_ops, insertion, leaving_ops, reconcile, surplus, topology,
+};
 
 use host::{Foreign, hosts};
 use kernel::{Fuse, Kernel};
@@ -250,6 +253,31 @@ proptest! {
             let whole = plan::diff(topology::ops(old), topology::ops(new));
             prop_assert_eq!(between(old, new), whole);
         }
+    }
+
+    #[test]
+    fn what_goes_with_its_namespace_is_left_out_of_no_step(edits in edits(30), host in hosts()) {
+        let states = states(&edits, &host);
+        let Some(last) = states.last() else { return Ok(()) };
+        let without = |name: &VpcName| {
+            let mut state = last.clone();
+            state.vpcs.remove(name);
+            state.peerings.retain(|peering| peering.a != *name && peering.b != *name);
+            state
+        };
+        let fewer: Vec<State> = last.vpcs.keys().map(without).chain([State::default()]).collect();
+        let pairs = states.windows(2).map(|pair| (&pair[0], &pair[1])).chain(fewer.iter().map(|state| (last, state)));
+        for (old, new) in pairs {
+            let (all, leaving, wanted) = (differing_ops(old, new), leaving_ops(old, new), differing_ops(new, old));
+            prop_assert_eq!(claims::fresh(&leaving, &wanted), claims::fresh(&all, &wanted));
+            prop_assert_eq!(insertion::grown(&leaving, &wanted), insertion::grown(&all, &wanted));
+            let (short, whole) = (plan::diff(leaving, wanted.clone()), plan::diff(all, wanted));
+            prop_assert_eq!(batch::steps(&short), batch::steps(&whole));
+            prop_assert_eq!(claims::doomed(&short), claims::doomed(&whole));
+        }
+        let few = leaving_ops(last, &State::default()).len();
+        let instances = last.vpcs.values().flat_map(|vpc| vpc.subnets.values()).flat_map(Subnet::all_instances).count();
+        prop_assert!(few <= topology::ops(last).len() - 10 * instances, "{few} for {instances} instances");
     }
 
     #[test]

@@ -91,6 +91,30 @@ pub fn vpc_ops_where(state: &State, name: &VpcName, has: &dyn Fn(&Name) -> bool)
     ops
 }
 
+/// Of [`vpc_ops`] what does not go by itself with one of the VPC's namespaces: these, the uplink's end on the host, and what
+/// instances have outside of theirs.
+pub fn vpc_frame(state: &State, name: &VpcName) -> Vec<Op> {
+    let Some(vpc) = state.vpcs.get(name) else {
+        return Vec::new();
+    };
+    let owner = Owner::Vpc(name.clone());
+    let uplink = vpc.uplink.map(|uplink| uplink_objects(state, name, vpc, uplink)).unwrap_or_default();
+    let uplink = uplink.into_iter().map(|object| Op::new(&owner, object));
+    let is_outside = |op: &Op| op.place() == Place::Host || matches!(op.object, Object::Cable { .. });
+    let mut ops = vec![Op::new(&owner, Object::Namespace(names::router(name)))];
+    ops.extend(uplink.filter(is_outside));
+    for (subnet_name, subnet) in &vpc.subnets {
+        for (instance, address, _) in subnet.all_instances() {
+            let owner = Owner::instance(name, subnet_name, instance);
+            let namespace = Object::Namespace(names::instance(name, subnet_name, instance));
+            let apps = launch::of_instance(name, subnet_name, subnet, instance, address).map(Object::App);
+            ops.extend(std::iter::once(namespace).chain(apps).map(|object| Op::new(&owner, object)));
+        }
+    }
+    ops.extend(resolvers(name, vpc, &|_| true));
+    ops
+}
+
 /// The namespace that routes, with its bridge.
 fn router(name: &VpcName, vpc: &Vpc) -> Vec<Object> {
     let netns = names::router(name);
