@@ -288,10 +288,11 @@ impl Session<'_> {
     /// The plan from one state to the next. Where something is in the way, or something that should be there is not, the plan
     /// starts from what the kernel has; what isn't vpcctl's is refused or left alone.
     fn checked_plan(&self, old: &State, new: &State) -> Result<Checked> {
-        let (differing, wanted) = (plan::leaving_ops(old, new), plan::differing_ops(new, old));
-        let fresh = claims::fresh(&differing, &wanted);
-        let grown = insertion::grown(&differing, &wanted);
-        let plan = plan::diff(differing, wanted);
+        let (leaving, wanted) = (plan::leaving_ops(old, new), plan::differing_ops(new, old));
+        claims::refuse_change_of_hands(&leaving, &wanted)?;
+        let fresh = claims::fresh(&leaving, &wanted);
+        let grown = insertion::grown(&leaving, &wanted);
+        let plan = plan::diff(leaving, wanted);
         let may_be_taken =
             |op: &&Op| claims::may_be_taken(op, new, &namespace::has_file, &namespace::is_link_name_taken);
         let suspects: Vec<Op> = fresh.iter().filter(may_be_taken).cloned().collect();

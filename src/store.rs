@@ -60,8 +60,8 @@ pub struct Document {
     pub changed_by: String,
     /// The state.
     pub network: State,
-    /// The namespaces and links that the command set out to make or to unmake: where it was cut off, what of them bears no mark
-    /// yet is vpcctl's all the same.
+    /// The namespaces and links that the command set out to make or to unmake, but for links that go with the namespaces of a VPC
+    /// that goes: where it was cut off, what of them bears no mark yet is vpcctl's all the same.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub touched: BTreeSet<String>,
 }

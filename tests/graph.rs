@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 use vpcctl::model::state::State;
 use vpcctl::model::topology_file::{Source, Want};
@@ -150,7 +151,10 @@ fn nothing_overlaps_in_a_large_network() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+    // The same networks in every run; PROPTEST_RNG_SEED and PROPTEST_CASES look further.
+    #![proptest_config(ProptestConfig {
+        cases: 200, rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn nothing_overlaps_whatever_the_network(edits in edits(40)) {
@@ -161,7 +165,11 @@ proptest! {
         check(&Network::new(state, &vpcs.into_iter().step_by(2).collect()));
         roxmltree::Document::parse(&svg::svg(&network(state))).unwrap();
         let drawn = text::text(&network(state), &text::UNICODE, 80);
-        prop_assert_eq!(drawn.lines().filter(|line| line.contains('◄')).count() % 2, 0, "{}", drawn);
+        let network = network(state);
+        let sheet = Sheet::new(&network);
+        let peerings = sheet.lines.iter().filter(|line| line.kind == Kind::Peering);
+        let arrows = peerings.flat_map(|line| line.arrows).filter(|has_arrow| *has_arrow).count();
+        prop_assert_eq!(drawn.matches('◄').count(), arrows, "{}", drawn);
     }
 }
 

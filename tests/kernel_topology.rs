@@ -95,6 +95,26 @@ fn a_file_changes_what_there_is_and_a_second_time_nothing() {
     wanted.assert_same(&kernel(&mut sandbox), "mended");
 }
 
+/// `a/b-c` and `a-b/c` have namespaces of the same name.
+#[test]
+fn a_vpc_does_not_take_the_name_of_a_namespace_that_goes() {
+    let mut sandbox = Sandbox::new();
+    sandbox.ok("vpcctl create-vpc a 10.0.0.0/16 && vpcctl add-subnet a b-c 10.0.1.0/24");
+    let before = sandbox.dump();
+    sandbox.file(
+        "net.yaml",
+        "version: 1\nvpcs:\n- {name: a-b, cidr: 10.1.0.0/16, subnets: [{name: c, cidr: 10.1.1.0/24}]}\n",
+    );
+    let apply = "vpcctl apply -f $T/net.yaml --prune";
+    sandbox.fails(
+        4,
+        apply,
+        &["cannot make subnet `a-b/c`", "namespace `a-b-c` is that of subnet `a/b-c`", "take that away first"],
+    );
+    before.assert_same(&sandbox.dump(), "refused");
+    sandbox.ok(&format!("vpcctl delete-subnet a/b-c && {apply} && vpcctl check"));
+}
+
 #[test]
 fn what_cannot_be_is_refused_before_any_process_starts() {
     let mut sandbox = Sandbox::new();

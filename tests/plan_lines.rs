@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "random states are for the other tests")]
 mod states;
 
+use serde_json::json;
 use vpcctl::model::cidr::Cidr;
 use vpcctl::model::edit::{
     DEFAULT_POOL, InstanceSpec, NatSpec, PolicyScope, SubnetSpec, VpcSpec, add_instance, add_subnet, allow_cidr,
@@ -369,10 +370,28 @@ fn sets_wait_for_the_first_links_only_in_new_namespaces() {
     let first = [("host".to_owned(), vec![Program::Ip]), ("vpc1".to_owned(), vec![Program::Ipset])];
     assert_eq!(programs(&steps.first), first);
     assert!(!programs(&steps.places).iter().any(|(_, programs)| programs.contains(&Program::Ipset)), "{steps:?}");
-    let steps = batch::making(&topology::ops(&more));
-    assert_eq!(programs(&steps.first), first[..1]);
-    let router = programs(&steps.places).into_iter().find(|(place, _)| place == "vpc1").unwrap().1;
-    assert_eq!(router[..3], [Program::Ipset, Program::IptablesRestore, Program::Tc]);
+    let with_vpc2 = {
+        let mut state = more.clone();
+        create(&mut state, vpc("vpc2", "10.1.0.0/16"));
+        state
+    };
+    let steps = batch::making(&between(&state, &with_vpc2).make);
+    assert_eq!(programs(&steps.first), first);
+    let stages = |name: &str| {
+        let (_, stages) = steps.places.iter().find(|(place, _)| place.to_string() == name).unwrap();
+        stages.iter().map(stage_programs).collect::<Vec<_>>()
+    };
+    assert_eq!(stages("vpc2")[..2], [vec![Program::Ipset], vec![Program::IptablesRestore, Program::Tc]]);
+    // Without links there is nothing to be beside.
+    let rule =
+        |n: u16| json!({"protocol": "tcp", "peer": format!("10.9.{n}.0/24"), "ports": [1000 + n], "action": "allow"});
+    let rules: Vec<_> = (0..200).map(rule).collect();
+    let mut guarded = state.clone();
+    let ingress = json!({"default": "deny", "rules": rules});
+    policy(&mut guarded, serde_json::from_value(json!({"ingress": ingress, "egress": {"default": "allow"}})).unwrap());
+    let steps = batch::making(&between(&state, &guarded).make);
+    assert_eq!(programs(&steps.first), []);
+    assert_eq!(programs(&steps.places)[0].1[..2], [Program::Ipset, Program::IptablesRestore]);
 }
 
 fn stage_programs(stage: &SideBySide) -> Vec<Program> {

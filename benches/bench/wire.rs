@@ -21,12 +21,12 @@ pub struct Plan {
     rules: usize,
     /// The VPCs of the full host.
     vpcs: usize,
-    /// How often the host is filled: what a machine has of slow phases falls on few VPCs as on many.
+    /// How often the host is filled, by turns: a slow phase of the machine then falls on few VPCs as on many.
     fills: usize,
 }
 
 /// The whole.
-pub const FULL: Plan = Plan { time: Duration::from_millis(100), times: 25, rules: 10_000, vpcs: 200, fills: 4 };
+pub const FULL: Plan = Plan { time: Duration::from_millis(100), times: 24, rules: 10_000, vpcs: 200, fills: 4 };
 
 /// That they run.
 pub const QUICK: Plan = Plan { time: Duration::from_millis(20), times: 1, rules: 20, vpcs: 2, fills: 1 };
@@ -185,8 +185,8 @@ fn many_vpcs(plan: &Plan, vpcctl: &Vpcctl, report: &mut Report) -> Result<()> {
     eprintln!("{} VPCs …", plan.vpcs);
     let measures = [Measure::Packets, Measure::RoundTrip, Measure::Throughput];
     let (mut few, mut many) = (vec![vec![]; measures.len()], vec![vec![]; measures.len()]);
+    let [_, (_of_two_subnets, way, _), ..] = paths();
     let take = |figures: &mut Vec<Vec<f64>>| -> Result<()> {
-        let [_, (_, way, _), ..] = paths();
         for (measure, figures) in measures.iter().zip(figures) {
             for _ in 0..plan.times.div_ceil(plan.fills) {
                 figures.push(measure.take(&way, plan.time)?);

@@ -42,12 +42,15 @@ impl Host<'_> {
         steps.iter().try_for_each(|step| self.step(step))
     }
 
-    /// Threads go from place to place until all are done; where there is only the host, this one stays where it is.
+    fn stages(&self, stages: &[SideBySide]) -> Result<(), StepError> {
+        stages.iter().try_for_each(|lists| self.side_by_side(lists))
+    }
+
+    /// Threads go from place to place until all are done; what is on the host alone is done by this thread.
     fn in_places(&self, places: &Places) -> Result<(), StepError> {
-        let in_order = |stages: &[SideBySide]| stages.iter().try_for_each(|lists| self.side_by_side(lists));
         match &places[..] {
             [] => return Ok(()),
-            [(Place::Host, stages)] => return in_order(stages),
+            [(Place::Host, stages)] => return self.stages(stages),
             _ => {}
         }
         let visit = |tour: &Tour, (place, stages): &(Place, Vec<SideBySide>)| {
@@ -55,7 +58,7 @@ impl Host<'_> {
                 return Err(StepError::interrupted());
             }
             tour.go(place).map_err(|error| StepError::of_place(place, &error))?;
-            in_order(stages)
+            self.stages(stages)
         };
         let places = places.iter().collect();
         let done = Tour::take(|tour| pool::map(places, self.interrupted, |item| visit(tour, item)));

@@ -17,6 +17,9 @@ const READ_LIMIT: u64 = 4096;
 /// The mode of a file that everybody may read.
 const PUBLIC: u32 = 0o644;
 
+/// How the kernel says that a directory is in use: by what is in it, or by what is mounted on it.
+const STAYS: [io::ErrorKind; 2] = [io::ErrorKind::DirectoryNotEmpty, io::ErrorKind::ResourceBusy];
+
 /// What is in the file, as far as that may be ours; nothing where there is none, or an empty one that a power cut left. What
 /// can't be ours, such as a link, a directory or a FIFO, reads as a text without our mark.
 pub fn read(path: &Path) -> Option<String> {
@@ -60,10 +63,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     own_file::replace(path, &beside(path), text.as_bytes(), PUBLIC)
 }
 
-/// How the kernel says that a directory is in use: by what is in it, or by what is mounted on it.
-const STAYS: [io::ErrorKind; 2] = [io::ErrorKind::DirectoryNotEmpty, io::ErrorKind::ResourceBusy];
-
-/// With its directory, where nobody else has put anything into it, or has mounted it.
+/// With its directory, unless somebody has put something into it or has mounted it.
 fn remove(path: &Path) -> io::Result<()> {
     own_file::remove(path)?;
     own_file::remove(&beside(path))?;

@@ -87,6 +87,11 @@ impl StepError {
         StepError::new(format!("namespace `{place}`"), format!("enter {place}"), error.to_string())
     }
 
+    /// Was there something already under the name that the step was to make?
+    pub fn is_name_taken(&self) -> bool {
+        self.reason.contains("File exists")
+    }
+
     /// The end by a signal, between two steps.
     pub fn interrupted() -> Self {
         StepError { interrupted: true, ..StepError::new("", "", "interrupted by a signal") }

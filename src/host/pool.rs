@@ -55,7 +55,8 @@ pub fn both<A: Send, B>(one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -
     })
 }
 
-/// What `work` makes of each, in no order. The first failure, or a signal, keeps the others from being begun.
+/// What `work` makes of each, in no order. The first failure, or a signal, keeps the others from being begun. Of several failures
+/// the first counts, but for one by a name that is taken.
 pub fn map<T: Send, R: Send>(
     items: Vec<T>,
     interrupted: &AtomicBool,
@@ -72,6 +73,8 @@ pub fn map<T: Send, R: Send>(
             match (&mut *results, result) {
                 (Ok(done), Ok(result)) => done.push(result),
                 (Ok(_), Err(error)) => *results = Err(error),
+                // That somebody has a name says what must not be undone: no other failure hides it.
+                (Err(first), Err(error)) if error.is_name_taken() && !first.is_name_taken() => *first = error,
                 (Err(_), _) => {}
             }
             if results.is_err() {
@@ -99,6 +102,14 @@ mod tests {
         };
         assert_eq!(map((0..1_000_000).collect(), &interrupted, work).unwrap_err().reason, "it fails");
         assert!(*begun.lock().unwrap() < 10_000, "{begun:?}");
+        let both_failing = std::sync::Barrier::new(2);
+        for taken in 0..2 {
+            let work = |n: usize| -> Result<(), StepError> {
+                both_failing.wait();
+                Err(StepError::new("", "", if n == taken { "File exists" } else { "another failure" }))
+            };
+            assert!(map(vec![0, 1], &interrupted, work).unwrap_err().is_name_taken());
+        }
         let begun = Mutex::new(0);
         let work = |_| {
             *begun.lock().unwrap() += 1;

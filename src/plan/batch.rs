@@ -158,7 +158,7 @@ pub type Places = Vec<(Place, Vec<SideBySide>)>;
 pub struct Steps {
     /// Before all others.
     pub first: Places,
-    /// Where these are done.
+    /// Once all of the first are done.
     pub places: Places,
     /// The starts of apps, which don't depend on each other, once all places are done.
     pub apps: Vec<Step>,
@@ -213,14 +213,15 @@ pub fn making(ops: &[Op]) -> Steps {
             _ => by_place.push(line),
         }
     }
-    let mut first: Places =
-        ip_batch(&Place::Host, links).map(|links| in_place(Place::Host, [links])).into_iter().collect();
+    let mut first: Places = in_place(Place::Host, ip_batch(&Place::Host, links)).into_iter().collect();
+    // Without links there is nothing to be beside: a place is entered once.
     if !first.is_empty() {
-        let new = ops.iter().filter_map(Op::namespace).collect();
+        let new = ops.iter().filter(|op| op.namespace().is_some()).map(Op::place).collect();
         first.extend(by_place.take_sets_but_of(&new));
     }
     let apps = std::mem::take(&mut by_place.starts).into_iter().map(Step::Start).collect();
-    let places = by_place.lines.into_iter().map(|(place, lines)| (place.clone(), lines.making(&place))).collect();
+    let places = by_place.lines.into_iter().map(|(place, lines)| (place.clone(), lines.making(&place)));
+    let places = places.filter(|(_, stages)| !stages.is_empty()).collect();
     Steps { first, places, apps, ..Steps::default() }
 }
 
@@ -246,7 +247,7 @@ pub fn unmaking_among(ops: &[Op], removed: &Removed) -> Steps {
     let stops = std::mem::take(&mut by_place.stops);
     let stop = (!stops.is_empty()).then_some(Step::Stop(stops));
     let end = (!doomed.is_empty()).then(|| Step::EndProcesses(doomed.clone()));
-    let first = in_place(Place::Host, stop.into_iter().chain(end));
+    let first = in_place(Place::Host, stop.into_iter().chain(end)).into_iter().collect();
     let (mut places, mut guard) = (Vec::new(), Vec::new());
     for (place, lines) in by_place.lines {
         let Unmaking { mut links, rest } = lines.unmaking(&place);
@@ -256,19 +257,17 @@ pub fn unmaking_among(ops: &[Op], removed: &Removed) -> Steps {
         } else {
             links.extend(rest);
         }
-        places.push(in_place(place, links));
+        places.extend(in_place(place, links));
     }
-    let is_needed = |(_, stages): &(Place, Vec<SideBySide>)| !stages.is_empty();
-    places.retain(is_needed);
     let namespaces = ip_batch(&Place::Host, links).into_iter().collect();
     let last = SideBySide::new([guard, namespaces]);
-    let first = [first].into_iter().filter(is_needed).collect();
     Steps { first, places, apps: vec![], last, doomed }
 }
 
-/// One step after the other in a place.
-fn in_place(place: Place, steps: impl IntoIterator<Item = Step>) -> (Place, Vec<SideBySide>) {
-    (place, stages([SideBySide::new([steps.into_iter().collect()])]))
+/// One step after the other in a place; nothing where there is none.
+fn in_place(place: Place, steps: impl IntoIterator<Item = Step>) -> Option<(Place, Vec<SideBySide>)> {
+    let steps: Vec<Step> = steps.into_iter().collect();
+    (!steps.is_empty()).then(|| (place, vec![SideBySide::new([steps])]))
 }
 
 /// The stages in which there is something to do.
@@ -293,15 +292,13 @@ impl ByPlace {
         }
     }
 
-    /// Takes out the sets of all namespaces but these.
-    fn take_sets_but_of(&mut self, namespaces: &BTreeSet<&Netns>) -> Places {
-        let others =
-            self.lines.iter_mut().filter(|(place, _)| place.netns().is_none_or(|netns| !namespaces.contains(netns)));
-        let sets = others.filter_map(|(place, lines)| {
-            let sets = ipset(place, std::mem::take(&mut lines.sets))?;
-            Some(in_place(place.clone(), [sets]))
-        });
-        sets.collect()
+    /// Takes out the sets of all places but these.
+    fn take_sets_but_of(&mut self, places: &BTreeSet<Place>) -> Places {
+        let others = self.lines.iter_mut().filter(|(place, _)| !places.contains(*place));
+        let sets = |(place, lines): (&Place, &mut Lines)| {
+            in_place(place.clone(), ipset(place, std::mem::take(&mut lines.sets)))
+        };
+        others.filter_map(sets).collect()
     }
 }
 
@@ -353,8 +350,8 @@ impl Lines {
         // Nobody reads them before apps start, and that is after all places; to write them is mostly to wait for the disk.
         let files = files(self.files).into_iter().collect();
         match filters {
-            // The kernel lets iptables wait for what it has to forget, and that is time enough for the filters: nothing else
-            // has to wait for a processor because of them.
+            // The kernel lets iptables wait for what it has to forget, and that is time enough for the filters. Beside the sets
+            // they would take the processor from what the rules wait for.
             Some(filters) => stages([
                 SideBySide::new([settings.into_iter().chain(sets).collect()]),
                 SideBySide::new([rules.collect(), vec![filters]]),

@@ -1,7 +1,7 @@
 //! What may be touched: whether what is in the kernel under a name of ours is ours. Pure: what has to be known of the host comes
 //! in as data or as a question.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Failure, Result};
 use crate::model::kernel_names::{self as names, Netns};
@@ -33,6 +33,19 @@ pub fn all_held(ops: &[Op], observed: &Observed) -> bool {
 pub fn none_there(ops: &[Op], observed: &Observed) -> bool {
     let is_stale = |op: &Op| matches!(&op.object, Object::Namespace(netns) if observed.stale.contains(netns));
     ops.iter().all(|op| op.holding(observed) == Holding::Absent && !is_stale(op))
+}
+
+/// Refuses to give a namespace's name to another owner while the first one goes: `a/b-c` and `a-b/c` have the same.
+pub fn refuse_change_of_hands(leaving: &[Op], wanted: &[Op]) -> Result<()> {
+    let owners: BTreeMap<&Netns, &Owner> = leaving.iter().filter_map(|op| Some((op.namespace()?, &op.owner))).collect();
+    let taken = wanted.iter().find_map(|op| {
+        let netns = op.namespace()?;
+        let owner = *owners.get(netns)?;
+        (*owner != op.owner).then_some((op, netns, owner))
+    });
+    let Some((op, netns, owner)) = taken else { return Ok(()) };
+    let message = format!("cannot make {}: namespace `{netns}` is that of {}", op.owner.describe(), owner.describe());
+    Err(Failure::conflict(message).hint("take that away first, by a command of its own, or choose another name"))
 }
 
 /// What keeps the host closed, and both states have: what a plan makes on the host relies on it. What it makes in routers and

@@ -117,22 +117,22 @@ pub fn between(old: &State, new: &State) -> Plan {
 /// The ops of `state` that may differ from those of `other`, and all else of the VPCs that they are of: what may have to be made
 /// anew where the kernel has not what it should.
 pub fn affected_ops(state: &State, other: &State) -> Vec<Op> {
-    ops_where(state, other, &|name| topology::vpc_ops(state, name))
+    ops_of_moved(state, other, &|name| topology::vpc_ops(state, name))
 }
 
 /// The ops of `state` that may differ from those of `other`, but for those of subnets that both have: a subnet more costs the same
 /// whatever the number of its neighbours.
 pub fn differing_ops(state: &State, other: &State) -> Vec<Op> {
-    ops_where(state, other, &|name| differing_vpc_ops(state, other, name))
+    ops_of_moved(state, other, &|name| differing_vpc_ops(state, other, name))
 }
 
-/// The ops of `old` that a plan to `new` starts from: [`differing_ops`], but for what goes with its namespace where whole VPCs go and
-/// those that stay are as they were. That is most of a network, and no line is ever written for it.
+/// The ops of `old` that a plan to `new` starts from: [`differing_ops`], but of whole VPCs that go only what doesn't go with its
+/// namespace. The rest is most of a network, and has no line: no namespace changes hands within a plan
+/// ([`claims::refuse_change_of_hands`]).
 pub fn leaving_ops(old: &State, new: &State) -> Vec<Op> {
-    let others_stay = new.vpcs.iter().all(|(name, vpc)| old.vpcs.get(name) == Some(vpc));
-    let goes = |name: &VpcName| others_stay && !new.vpcs.contains_key(name);
-    ops_where(old, new, &|name| {
-        if goes(name) { topology::vpc_frame(old, name) } else { differing_vpc_ops(old, new, name) }
+    ops_of_moved(old, new, &|name| match new.vpcs.contains_key(name) {
+        true => differing_vpc_ops(old, new, name),
+        false => topology::leaving_vpc_ops(old, name),
     })
 }
 
@@ -140,7 +140,7 @@ fn differing_vpc_ops(state: &State, other: &State, name: &VpcName) -> Vec<Op> {
     topology::vpc_ops_where(state, name, &|subnet| subnet_differs((name, subnet), state, other))
 }
 
-fn ops_where(state: &State, other: &State, of_vpc: &dyn Fn(&VpcName) -> Vec<Op>) -> Vec<Op> {
+fn ops_of_moved(state: &State, other: &State, of_vpc: &dyn Fn(&VpcName) -> Vec<Op>) -> Vec<Op> {
     let moved = moved(state, other);
     let peerings = state.peerings.iter().filter(|peering| moved.contains(&peering.a) || moved.contains(&peering.b));
     let mut ops = topology::host_ops(state);

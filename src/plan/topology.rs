@@ -91,9 +91,9 @@ pub fn vpc_ops_where(state: &State, name: &VpcName, has: &dyn Fn(&Name) -> bool)
     ops
 }
 
-/// Of [`vpc_ops`] what does not go by itself with one of the VPC's namespaces: these, the uplink's end on the host, and what
-/// instances have outside of theirs.
-pub fn vpc_frame(state: &State, name: &VpcName) -> Vec<Op> {
+/// What of [`vpc_ops`] doesn't go with one of the VPC's namespaces: these themselves, the uplink with its host's side, apps and name
+/// server files.
+pub fn leaving_vpc_ops(state: &State, name: &VpcName) -> Vec<Op> {
     let Some(vpc) = state.vpcs.get(name) else {
         return Vec::new();
     };

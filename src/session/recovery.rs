@@ -87,7 +87,7 @@ impl Session<'_> {
             // What it stands on is gone too, as after a reboot.
             (after, before) = (topology::ops(wanted), topology::ops(other));
         }
-        let taken = cause.reason.contains("File exists").then_some(cause.line.as_deref()).flatten();
+        let taken = cause.is_name_taken().then_some(cause.line.as_deref()).flatten();
         self.converge(lock, intent, &after, &claims::without_taken(before, taken))
     }
 

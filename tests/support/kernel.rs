@@ -97,7 +97,7 @@ impl Kernel {
         batch::steps(plan).iter().try_for_each(|(_, steps)| self.run(steps, fuse))
     }
 
-    /// The processes that a plan starts.
+    /// Runs the steps of one part, places and lists from the fuse's turn on.
     pub fn run(&mut self, steps: &Steps, fuse: &mut Fuse) -> Outcome {
         let turn = fuse.turn;
         let places = [&steps.first, &steps.places].into_iter().flat_map(|places| from_turn(places, turn));
