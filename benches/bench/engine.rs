@@ -24,7 +24,7 @@ pub struct Plan {
 
 /// The whole.
 pub const FULL: Plan =
-    Plan { first_steps: 9, sizes: &[(1, 5), (3, 5), (10, 5), (30, 3), (100, 3), (300, 1), (1000, 3)], short: 7 };
+    Plan { first_steps: 30, sizes: &[(1, 5), (3, 5), (10, 5), (30, 3), (100, 3), (300, 1), (1000, 3)], short: 7 };
 
 /// That they run.
 pub const QUICK: Plan = Plan { first_steps: 1, sizes: &[(3, 1)], short: 1 };
