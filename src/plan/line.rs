@@ -147,3 +147,33 @@ pub enum Firewall {
     /// The empty chain is deleted.
     Delete(String),
 }
+
+impl Firewall {
+    /// Where it stands within its table: chains before the rules that name them.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Firewall::DropPolicy(_) | Firewall::Empty(_) => 0,
+            Firewall::Declare(_) => 1,
+            Firewall::Append(..) | Firewall::Insert(..) => 2,
+            Firewall::Unhook(..) => 3,
+            Firewall::Hook(..) => 4,
+            Firewall::Flush(_) => 5,
+            Firewall::Delete(_) => 6,
+        }
+    }
+
+    /// The line as `iptables-restore --noflush` takes it.
+    pub fn restore(&self) -> String {
+        match self {
+            Firewall::DropPolicy(chain) => format!(":{chain} DROP [0:0]"),
+            Firewall::Declare(chain) => format!(":{chain} - [0:0]"),
+            Firewall::Append(chain, spec) => format!("-A {chain} {spec}"),
+            Firewall::Insert(chain, number, spec) => format!("-I {chain} {number} {spec}"),
+            Firewall::Hook(from, to) => format!("-I {from} 1 -j {to}"),
+            Firewall::Unhook(from, to) => format!("-D {from} -j {to}"),
+            Firewall::Empty(chain) => format!("-F {chain}"),
+            Firewall::Flush(chain) => format!("-F {chain}"),
+            Firewall::Delete(chain) => format!("-X {chain}"),
+        }
+    }
+}
