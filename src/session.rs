@@ -154,7 +154,7 @@ impl Session<'_> {
         let old = self.recovered(&lock, found)?;
         let mut new = old.clone();
         edit(&mut new)?;
-        let mended = if old == new { self.mend(&lock, subject, &old)? } else { self.advance(&lock, &old, &new)? };
+        let mended = if old == new { self.mend(&lock, subject, &old)? } else { self.advance(&lock, &old, &mut new)? };
         self.tell_of_signal()?;
         Ok(Outcome { old, new, mended, dry_run: false })
     }
@@ -226,15 +226,23 @@ impl Session<'_> {
         self.ui.data(&script::script(plan, dir))
     }
 
-    /// From one state to the next: the intent, the kernel, the commit.
-    fn advance(&self, lock: &Lock, old: &State, new: &State) -> Result<usize> {
+    /// From one state to the next: the intent, the kernel, the commit. Where the kernel turns out to lack what it can do without, the
+    /// next state is one without.
+    fn advance(&self, lock: &Lock, old: &State, new: &mut State) -> Result<usize> {
         let Checked { plan, mends } = self.checked_plan(old, new)?;
         let known: BTreeSet<String> = topology::apps(old).iter().map(Op::identity).collect();
         let Split { network, apps } = plan.split_apps(&|op| !known.contains(&op.identity()));
         let mut intent = self.begin(lock, new, &network)?;
         if let Err((part, error)) = self.run(&network, self.interrupted) {
+            let is_first_filter = new.host.filters_senders && !old.host.filters_senders;
+            let does_without = is_first_filter && error.is_filter_unknown();
+            if does_without {
+                new.host.filters_senders = false;
+                intent.network.host.filters_senders = false;
+                self.store.begin(lock, &intent)?;
+            }
             // What is left to unmake may be gone by itself, and what was found missing may have moved: look again, and go on.
-            let forward = part == Part::Unmake || (mends && !error.interrupted);
+            let forward = does_without || part == Part::Unmake || (mends && !error.interrupted);
             self.settle(lock, old, &mut intent, forward, error)?;
         }
         self.start_besides(&apps);

@@ -402,7 +402,7 @@ fn rules_join_a_chain_that_stands_and_one_that_was_changed_is_made_anew() {
         sandbox.ok(&format!("vpcctl {command}"));
         tools_of_last(sandbox, &before)
     };
-    let made = ["ip", "ip", "ip", "ipset", "iptables-restore", "iptables-restore", "iptables-save", "tc", "tc"];
+    let made = ["ip", "ip", "ip", "ipset", "iptables-restore", "iptables-restore", "iptables-save", "tc"];
     assert_eq!(run(&mut sandbox, "create-vpc vpc1 10.0.0.0/16"), made);
     let added = ["bridge", "ip", "ip", "ip", "ipset", "iptables-restore"];
     assert_eq!(run(&mut sandbox, "add-subnet vpc1 public 10.0.1.0/24 --public"), added);

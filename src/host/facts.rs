@@ -4,26 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::Ipv4Addr;
 
-use rustix::thread::UnshareFlags;
-
 use crate::error::{Failure, Kind};
 use crate::host::rules::{self, Ahead};
-use crate::host::{StepError, look, namespace, pool, privilege, run};
+use crate::host::{StepError, look, pool, privilege, run};
 use crate::model::cidr::Cidr;
 use crate::model::edit::is_nameserver;
 use crate::model::facts::{Barrier, FirewallFacts, HostFacts, HostLink, HostNetwork};
 use crate::model::flavour::Flavour;
 use crate::model::kernel_names as names;
 use crate::model::name::IfName;
-use crate::model::owner::Owner;
 use crate::model::state::State;
 use crate::plan::barrier::{ChainId, Listing, Ruleset};
-use crate::plan::batch::{Call, InputLine, Program};
+use crate::plan::batch::{Call, Program};
 use crate::plan::line::Place;
 use crate::plan::observed::{Seen, SeenRoute};
 use crate::plan::op::HostTable;
 use crate::plan::rule::Table;
-use crate::plan::sender_filter;
 use crate::plan::topology::is_uplink_group;
 
 /// What is asked of the host besides its interfaces, addresses and routes.
@@ -40,23 +36,20 @@ pub struct Asked<'a> {
 
 /// Looks at the host: what doesn't depend on each other side by side.
 pub fn gather(state: &State, asked: Asked<'_>) -> Result<HostFacts, Failure> {
-    let first = state.vpcs.is_empty();
     // A listing of everything takes its time, and mostly there is nothing in it that matters.
     let barriers_to = asked.barriers_to.filter(|_| may_have_barriers());
-    // Two that take as long as reading the host's rules does: beside `tc` they come after the tables' names, beside `nft` at once.
-    let beside_tc = asked.ahead.filter(|_| first);
-    let beside_nft = asked.ahead.filter(|_| !first && barriers_to.is_some());
-    let asked = Asked { barriers_to, ahead: beside_tc, ..asked };
-    let probe = || {
-        beside_nft.into_iter().for_each(Ahead::read);
-        if first { filters_senders() } else { Ok(false) }
+    let asked = Asked { barriers_to, ..asked };
+    let look = || (Rules::look(asked), look::network());
+    let (rules, seen) = match asked.ahead {
+        // `nft` takes as long as reading the host's rules does.
+        Some(ahead) if barriers_to.is_some() => pool::both(|| ahead.read(), look).1,
+        _ => look(),
     };
-    let (filters_senders, (rules, seen)) = pool::both(probe, || (Rules::look(asked), look::network()));
-    let (rules, filters_senders) = (rules?, filters_senders?);
+    let rules = rules?;
     let seen = seen.map_err(|error| cannot_look("network", &error))?;
     let facts = from_seen(&seen, state, rules.firewall);
     let barriers = asked.barriers_to.map(|pool| barriers(&rules.forward, &facts, pool)).unwrap_or_default();
-    Ok(HostFacts { iptables: run::flavour(), filters_senders, barriers, ..facts })
+    Ok(HostFacts { iptables: run::flavour(), filters_senders: may_filter(), barriers, ..facts })
 }
 
 /// What anybody may see of the host, for who only wants to know what would be made. The rest is taken to be as on a new machine:
@@ -64,7 +57,12 @@ pub fn gather(state: &State, asked: Asked<'_>) -> Result<HostFacts, Failure> {
 pub fn gather_unprivileged(state: &State) -> Result<HostFacts, Failure> {
     let seen = look::network().map_err(|error| cannot_look("network", &error))?;
     let facts = from_seen(&seen, state, FirewallFacts::default());
-    Ok(HostFacts { iptables: run::flavour(), filters_senders: state.vpcs.is_empty(), ..facts })
+    Ok(HostFacts { iptables: run::flavour(), filters_senders: may_filter(), ..facts })
+}
+
+/// Is there a tool that makes filters? Whether the kernel has them too is seen when the first is made.
+fn may_filter() -> bool {
+    run::find(Program::Tc.as_str()).is_ok()
 }
 
 /// What stops all that VPCs would send, for each interface that they might leave by.
@@ -94,39 +92,8 @@ impl Rules {
             (true, Some(listing)) => listing.firewall(),
             (true, None) => firewall()?,
         };
-        // Whether a chain of our name is in it is asked next.
-        let has_filter = firewall.tables.contains(Table::Filter.as_str());
-        asked.ahead.filter(|_| has_filter).into_iter().for_each(Ahead::read);
         let forward = asked.barriers_to.map(|_| forward_rules_beside(listing)).unwrap_or_default();
         Ok(Rules { firewall, forward })
-    }
-}
-
-/// What `tc` and the kernel say of what they don't have.
-const UNKNOWN: [&str; 3] = ["nknown", "ot supported", "o such file or directory"];
-
-/// Can this kernel, with this `tc`, filter senders, and say so afterwards? Tried in a namespace of its own, which ends with the
-/// thread.
-fn filters_senders() -> Result<bool, Failure> {
-    if run::find(Program::Tc.as_str()).is_err() {
-        return Ok(false);
-    }
-    let lo = names::lo();
-    let mut call = Call::plain(Place::Host, Program::Tc, &["-j", "-batch", "-"]);
-    let [_json, show @ ..] = sender_filter::show(lo.as_str());
-    let lines = sender_filter::lines(lo.as_str()).into_iter().chain([show.join(" ")]);
-    call.input = lines.map(|text| InputLine { text, object: Owner::Host }).collect();
-    let attempt = || {
-        let error = |error: std::io::Error| StepError::of_call(&call, error.to_string());
-        namespace::unshare(UnshareFlags::NEWNET).map_err(error)?;
-        // Where its answer can't be read nobody could compare what is there.
-        Ok(sender_filter::read(&run::check(&call)?).is_ok_and(|first| first == Some(true)))
-    };
-    let tried = pool::apart(attempt);
-    match tried.unwrap_or_else(|error| Err(StepError::of_call(&call, error.to_string()))) {
-        Ok(can) => Ok(can),
-        Err(error) if UNKNOWN.iter().any(|words| error.reason.contains(words)) => Ok(false),
-        Err(error) => Err(cannot_look("filters", &error)),
     }
 }
 

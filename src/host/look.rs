@@ -180,8 +180,8 @@ fn look(place: &Place, questions: &Questions, shared: &Shared<'_>) -> Result<See
         None => by_tools(place, questions)?,
     };
     for device in &questions.filters {
-        let call = Call::plain(place.clone(), Program::Tc, &sender_filter::show(device));
-        seen.filtered.extend(filters(&call)?.map(|first| (device.clone(), first)));
+        let first = first_filter(device).map_err(|error| StepError::of_place(place, &error))?;
+        seen.filtered.extend(first.map(|first| (device.clone(), first)));
     }
     if questions.sets {
         seen.read_sets(&dump(&Call::plain(place.clone(), Program::Ipset, &["save"]))?);
@@ -265,14 +265,16 @@ fn whole(call: &Call) -> Result<Output, StepError> {
     Err(StepError { hint: Some(hint.into()), ..StepError::of_call(call, reason) })
 }
 
-/// A device that is gone has no filter.
-fn filters(call: &Call) -> Result<Option<bool>, StepError> {
-    let output = whole(call)?;
-    if output.stderr.contains("Cannot find device") {
-        return Ok(None);
-    }
-    let text = run::success(call, output)?;
-    sender_filter::read(&text).map_err(|error| unreadable(call, &error))
+/// Whether the first filter of a device in this thread's namespace is the one of senders. A device that is gone has none.
+fn first_filter(device: &str) -> io::Result<Option<bool>> {
+    let mut kernel = Netlink::open(None)?;
+    let number = match kernel.get(&netlink::named(device)) {
+        Ok(RouteNetlinkMessage::NewLink(link)) => link.header.index,
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) => return Ok(None),
+        Err(error) => return Err(error),
+        Ok(_) => return Err(io::ErrorKind::InvalidData.into()),
+    };
+    Ok(sender_filter::is_first(&kernel.dump(&sender_filter::request(number))?))
 }
 
 fn read(call: &Call, parse: impl FnOnce(&str) -> Result<(), serde_json::Error>) -> Result<(), StepError> {

@@ -25,7 +25,7 @@ pub mod watch;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Kind;
-use crate::plan::batch::{Call, Step};
+use crate::plan::batch::{Call, Program, Step};
 use crate::plan::line::Place;
 use crate::store::Store;
 
@@ -55,6 +55,8 @@ pub struct StepError {
     pub object: String,
     /// The command, or the line of its input, that failed; empty where the reason says it all.
     pub command: String,
+    /// The tool that failed.
+    pub program: Option<Program>,
     /// The line of a batch that failed, as it was sent.
     pub line: Option<Box<str>>,
     /// The tool's or the kernel's own words.
@@ -79,7 +81,8 @@ impl StepError {
     pub fn of_call(call: &Call, reason: impl Into<String>) -> Self {
         let of_place = || format!("namespace `{}`", call.place);
         let object = call.input.first().map_or_else(of_place, |line| line.object.describe());
-        StepError::new(object, crate::plan::script::command_line(call), reason)
+        let program = Some(call.program);
+        StepError { program, ..StepError::new(object, crate::plan::script::command_line(call), reason) }
     }
 
     /// A place that can't be entered.
@@ -90,6 +93,12 @@ impl StepError {
     /// Was there something already under the name that the step was to make?
     pub fn is_name_taken(&self) -> bool {
         self.reason.contains("File exists")
+    }
+
+    /// Does this kernel, or this `tc`, have no such filter as the step was to make?
+    pub fn is_filter_unknown(&self) -> bool {
+        let words = ["nknown", "ot found", "ot supported", "o such file or directory"];
+        self.program == Some(Program::Tc) && words.iter().any(|words| self.reason.contains(words))
     }
 
     /// The end by a signal, between two steps.

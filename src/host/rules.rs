@@ -14,8 +14,9 @@ use crate::model::kernel_names as names;
 use crate::plan::batch::{Call, Program};
 use crate::plan::line::Place;
 use crate::plan::observed::Seen;
+use crate::plan::raw_message::RawMessage;
 use crate::plan::rule::Table;
-use crate::plan::ruleset::{self, RawMessage};
+use crate::plan::ruleset;
 
 /// So many different rules are kept to be compared: where each namespace has rules of its own, none of them need be.
 const MAX_KEPT: usize = 64;

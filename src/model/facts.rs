@@ -44,7 +44,8 @@ pub struct HostFacts {
     pub firewall: FirewallFacts,
     /// The flavour of the host's iptables, where its file tells.
     pub iptables: Option<Flavour>,
-    /// Whether the kernel can compare a packet's sender with its MAC address, where that was asked.
+    /// Whether there is a tool that has the kernel compare a packet's sender with its MAC address. Whether the kernel can is seen when
+    /// it is told to.
     pub filters_senders: bool,
     /// What stops all that VPCs would send by an interface, where that was asked.
     pub barriers: BTreeMap<IfName, Barrier>,

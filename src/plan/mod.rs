@@ -17,6 +17,7 @@ pub mod observed;
 pub mod op;
 pub mod policy;
 pub mod probe;
+pub mod raw_message;
 pub mod reconcile;
 pub mod resolver;
 pub mod rule;

@@ -2,13 +2,10 @@
 //! nothing about what they do. Namespaces whose messages are the same have the same rules, and one `iptables-save` reads them
 //! for all.
 
-use std::convert::Infallible;
-
-use netlink_packet_core::{
-    NLA_HEADER_SIZE, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable, NlaBuffer, NlasIterator,
-};
+use netlink_packet_core::{NlaBuffer, NlasIterator};
 
 use crate::model::facts::FirewallFacts;
+use crate::plan::raw_message::{RawMessage, first, text, value};
 
 /// `NFNL_SUBSYS_NFTABLES` of `linux/netfilter/nfnetlink.h`, as the upper byte of a message's type.
 const NFTABLES: u16 = 10 << 8;
@@ -66,37 +63,6 @@ const EXTENSIONS: [&str; 11] =
 
 /// Beyond this a list of rules isn't worth being kept to be compared.
 const MAX_SIGNATURE: usize = 64 * 1024;
-
-/// A message of nf_tables, as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RawMessage {
-    /// Its type.
-    pub kind: u16,
-    /// All behind the header of netlink.
-    pub bytes: Vec<u8>,
-}
-
-impl NetlinkSerializable for RawMessage {
-    fn message_type(&self) -> u16 {
-        self.kind
-    }
-
-    fn buffer_len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    fn serialize(&self, buffer: &mut [u8]) {
-        buffer.copy_from_slice(&self.bytes);
-    }
-}
-
-impl NetlinkDeserializable for RawMessage {
-    type Error = Infallible;
-
-    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Infallible> {
-        Ok(RawMessage { kind: header.message_type, bytes: payload.to_vec() })
-    }
-}
 
 /// What the kernel is asked for to tell rules apart: IPv4's chains and rules, which name their tables.
 pub fn requests() -> [RawMessage; 2] {
@@ -225,18 +191,4 @@ fn put(attribute: NlaBuffer<&[u8]>, signature: &mut Vec<u8>) -> Option<()> {
     signature.extend(attribute.length().to_ne_bytes());
     signature.extend(value(attribute)?);
     Some(())
-}
-
-/// The value of the first attribute of this kind.
-fn first(list: &[u8], kind: u16) -> Option<&[u8]> {
-    NlasIterator::new(list).filter_map(Result::ok).find(|attribute| attribute.kind() == kind).and_then(value)
-}
-
-fn value(attribute: NlaBuffer<&[u8]>) -> Option<&[u8]> {
-    let length = attribute.length().into();
-    attribute.into_inner().get(NLA_HEADER_SIZE..length)
-}
-
-fn text(value: &[u8]) -> Option<&str> {
-    std::str::from_utf8(value.strip_suffix(&[0])?).ok()
 }

@@ -6,7 +6,10 @@
 //! has put them together by then, and the first one vouches for the others. Shown by `tests/kernel_isolation_network.rs`,
 //! `a_fragment_in_a_neighbours_name_becomes_no_part_of_its_packet`.
 
-use serde::Deserialize;
+use crate::plan::raw_message::{RawMessage, first, text};
+
+/// Code, jumps where it is true and where it is not, operand: `struct sock_filter` of `linux/filter.h`.
+type Instruction = (u16, u8, u8, u32);
 
 /// The program in the classic BPF that `tc` takes: how many instructions, then each one's code, jumps and operand.
 ///
@@ -15,23 +18,23 @@ use serde::Deserialize;
 /// frame) is compared with the last four bytes of the source MAC address (offset 8). Nothing else passes. 0 is `TC_ACT_OK`, 2
 /// `TC_ACT_SHOT` (`linux/pkt_cls.h`); `0xfffff030` is where a filter reads whether there is a tag (`SKF_AD_OFF` +
 /// `SKF_AD_VLAN_TAG_PRESENT`, `linux/filter.h`).
-const PROGRAM: [[u32; 4]; 11] = [
-    [32, 0, 0, 0xffff_f030],
-    [21, 0, 7, 0],
-    [40, 0, 0, 12],
-    [21, 6, 0, 0x0806],
-    [21, 0, 4, 0x0800],
-    [32, 0, 0, 26],
-    [7, 0, 0, 0],
-    [32, 0, 0, 8],
-    [29, 1, 0, 0],
-    [6, 0, 0, 2],
-    [6, 0, 0, 0],
+const PROGRAM: [Instruction; 11] = [
+    (32, 0, 0, 0xffff_f030),
+    (21, 0, 7, 0),
+    (40, 0, 0, 12),
+    (21, 6, 0, 0x0806),
+    (21, 0, 4, 0x0800),
+    (32, 0, 0, 26),
+    (7, 0, 0, 0),
+    (32, 0, 0, 8),
+    (29, 1, 0, 0),
+    (6, 0, 0, 2),
+    (6, 0, 0, 0),
 ];
 
 /// The lines of `tc -batch` that put it in its place, or leave it there.
 pub fn lines(device: &str) -> [String; 2] {
-    let instructions = PROGRAM.map(|words| words.map(|word| word.to_string()).join(" "));
+    let instructions = PROGRAM.map(|(code, jt, jf, k)| format!("{code} {jt} {jf} {k}"));
     let program = format!("{},{}", PROGRAM.len(), instructions.join(","));
     [
         format!("qdisc replace dev {device} clsact"),
@@ -39,80 +42,121 @@ pub fn lines(device: &str) -> [String; 2] {
     ]
 }
 
-/// What `tc` prints of a device's filters: `tc -j filter show dev DEVICE ingress`.
-pub fn show(device: &str) -> [&str; 6] {
-    ["-j", "filter", "show", "dev", device, "ingress"]
+/// `RTM_NEWTFILTER` and `RTM_GETTFILTER` of `linux/rtnetlink.h`.
+const NEW_FILTER: u16 = 44;
+const GET_FILTER: u16 = 46;
+
+/// The length of `struct tcmsg` of `linux/rtnetlink.h`: family, the device's number, handle, parent, then preference and protocol.
+const HEADER: usize = 20;
+
+/// Where filters of what comes in are: `TC_H_CLSACT` with `TC_H_MIN_INGRESS` of `linux/pkt_sched.h`.
+const INGRESS: u32 = 0xffff_fff2;
+
+/// Preference 1, and `ETH_P_ALL` of `linux/if_ether.h` in the network's order.
+const PREFERENCE_AND_PROTOCOL: u32 = 1 << 16 | 0x0003_u16.to_be() as u32;
+
+/// `TCA_KIND`, `TCA_OPTIONS` and `TCA_CHAIN` of `linux/rtnetlink.h`.
+const KIND: u16 = 1;
+const OPTIONS: u16 = 2;
+const CHAIN: u16 = 11;
+
+/// `TCA_BPF_OPS` and `TCA_BPF_FLAGS` of `linux/pkt_cls.h`, and of these `TCA_BPF_FLAG_ACT_DIRECT`.
+const PROGRAM_OPTION: u16 = 5;
+const FLAGS_OPTION: u16 = 8;
+const DIRECT_ACTION: u32 = 1;
+
+/// What asks the kernel for the filters of what comes in by a device.
+pub fn request(device_number: u32) -> RawMessage {
+    let words = [0, device_number, 0, INGRESS, 0];
+    RawMessage { kind: GET_FILTER, bytes: words.into_iter().flat_map(u32::to_ne_bytes).collect() }
 }
 
-#[derive(Deserialize)]
-struct FilterJson {
-    #[serde(default)]
-    pref: u32,
-    #[serde(default)]
-    chain: u32,
-    #[serde(default)]
-    protocol: String,
-    options: Option<OptionsJson>,
-}
-
-#[derive(Default, Deserialize)]
-struct OptionsJson {
-    #[serde(default, rename = "direct-action")]
-    direct_action: bool,
-    #[serde(default)]
-    bytecode: BytecodeJson,
-}
-
-#[derive(Default, Deserialize)]
-struct BytecodeJson {
-    #[serde(default)]
-    insns: Vec<InstructionJson>,
-}
-
-#[derive(Deserialize)]
-struct InstructionJson {
-    code: u32,
-    jt: u32,
-    jf: u32,
-    k: u32,
-}
-
-/// What `tc` prints of a device's filters: nothing where there is none, and whether the first is this one.
-pub fn read(text: &str) -> Result<Option<bool>, serde_json::Error> {
-    if text.trim().is_empty() {
-        return Ok(None);
-    }
-    let filters: Vec<FilterJson> = serde_json::from_str(text)?;
+/// Is the first filter in the kernel's list this one? Nothing where there is none.
+pub fn is_first(list: &[RawMessage]) -> Option<bool> {
     // One without options is the head of those with its preference. They are listed in the order in which they are asked.
-    let first = filters.iter().find_map(|filter| Some((filter, filter.options.as_ref()?)));
-    Ok(first.map(|(FilterJson { pref, chain, protocol, .. }, options)| {
-        let insns = options.bytecode.insns.iter().map(|insn| [insn.code, insn.jt, insn.jf, insn.k]);
-        (*pref, *chain, protocol.as_str()) == (1, 0, "all") && options.direct_action && insns.eq(PROGRAM)
-    }))
+    let mut filters = list.iter().filter(|message| message.kind == NEW_FILTER);
+    let (header, attributes, options) = filters.find_map(|filter| {
+        let (header, attributes) = filter.bytes.split_at_checked(HEADER)?;
+        Some((header, attributes, first(attributes, OPTIONS)?))
+    })?;
+    let number = |bytes: Option<&[u8]>| bytes?.try_into().ok().map(u32::from_ne_bytes);
+    let is_ours = number(header.get(HEADER - 4..)) == Some(PREFERENCE_AND_PROTOCOL)
+        && number(first(attributes, CHAIN)).unwrap_or(0) == 0
+        && first(attributes, KIND).and_then(text) == Some("bpf")
+        && number(first(options, FLAGS_OPTION)).is_some_and(|flags| flags & DIRECT_ACTION != 0)
+        && first(options, PROGRAM_OPTION) == Some(&program());
+    Some(is_ours)
+}
+
+/// The program as the kernel has it.
+fn program() -> Vec<u8> {
+    let bytes = |(code, jt, jf, k): Instruction| code.to_ne_bytes().into_iter().chain([jt, jf]).chain(k.to_ne_bytes());
+    PROGRAM.into_iter().flat_map(bytes).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_tc_prints_of_it_is_known_again() {
-        let insns =
-            PROGRAM.map(|[code, jt, jf, k]| format!(r#"{{"code":{code},"jt":{jt},"jf":{jf},"k":{k}}}"#)).join(",");
-        let filter = |protocol: &str, action: bool| {
-            format!(
-                r#"{{"protocol":"{protocol}","pref":1,"kind":"bpf","chain":0}},{{"protocol":"{protocol}","pref":1,"kind":"bpf",
-                "chain":0,"options":{{"handle":"0x1","direct-action":{action},"bytecode":{{"length":11,"insns":[{insns}]}}}}}}"#
-            )
-        };
-        let ours = filter("all", true);
-        assert!(read(&format!("[{ours}]")).unwrap() == Some(true));
-        let other_chain = ours.replace("\"chain\":0", "\"chain\":7");
-        let before = format!("{},{ours}", ours.replace("\"k\":26", "\"k\":30"));
-        for other in [filter("ip", true), filter("all", false), other_chain, before] {
-            assert!(read(&format!("[{other}]")).unwrap() == Some(false), "{other}");
+    /// An attribute, with what its length is filled up with.
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(4 + value.len()).unwrap();
+        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    struct Filter {
+        preference_and_protocol: u32,
+        chain: u32,
+        kind: &'static [u8],
+        flags: u32,
+        program: Vec<u8>,
+    }
+
+    impl Filter {
+        fn ours() -> Self {
+            let preference_and_protocol = PREFERENCE_AND_PROTOCOL;
+            Filter { preference_and_protocol, chain: 0, kind: b"bpf\0", flags: DIRECT_ACTION, program: program() }
         }
-        assert!(read("").unwrap().is_none() && read("[]").unwrap().is_none());
-        assert!(read("{").is_err());
+
+        fn head(&self) -> RawMessage {
+            let words = [0, 2, 1, INGRESS, self.preference_and_protocol];
+            let mut bytes: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+            bytes.extend(attribute(KIND, self.kind));
+            bytes.extend(attribute(CHAIN, &self.chain.to_ne_bytes()));
+            RawMessage { kind: NEW_FILTER, bytes }
+        }
+
+        fn message(&self) -> RawMessage {
+            let mut message = self.head();
+            let options =
+                [attribute(PROGRAM_OPTION, &self.program), attribute(FLAGS_OPTION, &self.flags.to_ne_bytes())];
+            message.bytes.extend(attribute(OPTIONS, &options.concat()));
+            message
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_says_of_it_is_known_again() {
+        let ours = Filter::ours();
+        assert_eq!(is_first(&[ours.head(), ours.message()]), Some(true));
+        assert_eq!(is_first(&[ours.message(), Filter { flags: 0, ..Filter::ours() }.message()]), Some(true));
+        for other in [
+            Filter { preference_and_protocol: 1 << 16 | u32::from(0x0800_u16.to_be()), ..Filter::ours() },
+            Filter { preference_and_protocol: PREFERENCE_AND_PROTOCOL + (1 << 16), ..Filter::ours() },
+            Filter { chain: 7, ..Filter::ours() },
+            Filter { kind: b"u32\0", ..Filter::ours() },
+            Filter { flags: 0, ..Filter::ours() },
+            Filter { program: program()[..80].to_vec(), ..Filter::ours() },
+            Filter { program: vec![], ..Filter::ours() },
+        ] {
+            assert_eq!(is_first(&[other.head(), other.message(), ours.message()]), Some(false));
+        }
+        assert_eq!(is_first(&[]), None);
+        assert_eq!(is_first(&[ours.head()]), None);
+        let cut = RawMessage { kind: NEW_FILTER, bytes: vec![0; HEADER - 1] };
+        assert_eq!(is_first(&[cut]), None);
     }
 }
