@@ -1,16 +1,19 @@
-//! What commands cost, beside the floor: alternating, so that both meet the same machine. The best of repeated runs counts: what
-//! else runs on the machine makes a run slower, and none faster.
+//! What commands cost, beside the floor: alternating, so that both meet the same machine. Of what takes long, and so is repeated a
+//! few times, the best run counts: what else runs on the machine makes a run slower, and none faster. Of what is quick the median of
+//! many: in each run the kernel has its tools wait for a time that is a matter of luck, and the luckiest of one side says nothing of
+//! the other.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use vpcctl::model::state::State;
 
+use super::empty_host::EmptyHost;
 use super::floor::{self, Floor};
 use super::networks::{self, FOUR_COMMANDS, Grid};
 use super::program::Vpcctl;
 use super::report::{Report, Row, SizeCost, Target};
-use super::stats::least;
+use super::stats::{least, median};
 
 /// How large and how often.
 pub struct Plan {
@@ -67,10 +70,10 @@ fn four_commands(times: usize, report: &mut Report) -> Result<()> {
     }
     let starts = FOUR_COMMANDS.iter().map(|words| vpcctl.processes(words)).sum::<Result<usize>>()?;
     vpcctl.time(&["cleanup-all", "--yes"])?;
-    let row = Row::alone(GROUP, "create-vpc, 2 add-subnet, enable-nat", "ms", least(&by_vpcctl));
-    report.rows.push(row.beside("floor", least(&by_hand)).target(Target::AtMost(2.0)));
+    let row = Row::alone(GROUP, "create-vpc, 2 add-subnet, enable-nat", "ms", median(&by_vpcctl));
+    report.rows.push(row.beside("floor", median(&by_hand)).target(Target::AtMost(2.0)));
     for (words, took) in FOUR_COMMANDS.iter().zip(&each) {
-        report.rows.push(Row::alone(GROUP, format!("  {}", words.join(" ")), "ms", least(took)));
+        report.rows.push(Row::alone(GROUP, format!("  {}", words.join(" ")), "ms", median(took)));
     }
     let row = Row::alone(GROUP, "  processes started by the four", "", starts as f64);
     report.rows.push(row.beside("floor", make.processes() as f64));
@@ -84,12 +87,8 @@ fn grid(subnets: usize, times: usize, short: usize, is_last: bool, report: &mut 
     let vpcctl = Vpcctl::new()?;
     let network = Grid::of_subnets(subnets);
     let maker = Maker::new(&vpcctl, &network)?;
-    let one_more = || one_more(&vpcctl, short);
+    let empty = is_last.then(EmptyHost::new).transpose()?;
     let mut times_of = Times::default();
-    if is_last {
-        // Also before so much is deleted as in a round, with which the kernel is busy for a while.
-        times_of.beside_nothing.extend(one_more()?);
-    }
     let state = maker.state(&vpcctl)?;
     let (make, unmake) = (Floor::making(&state)?, Floor::unmaking(&state)?);
     for round in 0..times {
@@ -102,14 +101,12 @@ fn grid(subnets: usize, times: usize, short: usize, is_last: bool, report: &mut 
             vpcctl.pretend(&State::default())?;
         }
         times_of.floor_delete.push(ms(unmake.run()?));
-        if is_last {
-            // By turns with those beside the whole network: a machine may be slower for a minute.
-            times_of.beside_nothing.extend(one_more()?);
-        }
         floor::settle()?;
         times_of.apply.push(ms(maker.make(&vpcctl)?));
         if is_last || round + 1 == times {
-            times_of.one_more.extend(one_more()?);
+            let (beside_all, beside_nothing) = one_more(&vpcctl, empty.as_ref(), short)?;
+            times_of.one_more.extend(beside_all);
+            times_of.beside_nothing.extend(beside_nothing);
         }
         if round + 1 == times {
             times_of.check = each(short.min(3), || vpcctl.time(&["check"]))?;
@@ -123,10 +120,11 @@ fn grid(subnets: usize, times: usize, short: usize, is_last: bool, report: &mut 
     let cost = times_of.cost(subnets);
     if is_last {
         let (made, deleted) = maker.memory(&vpcctl)?;
-        report.rows.extend(rows(&cost, &maker, least(&times_of.beside_nothing), (made, deleted)));
+        report.rows.extend(rows(&cost, &maker, median(&times_of.beside_nothing), (made, deleted)));
         report.rows.push(processes(subnets, make.processes()));
     }
     vpcctl.forget()?;
+    empty.map(EmptyHost::forget).transpose()?;
     Ok(cost)
 }
 
@@ -185,9 +183,9 @@ struct Times {
     floor_delete: Vec<f64>,
     apply: Vec<f64>,
     delete: Vec<f64>,
-    /// `add-subnet` beside nothing.
-    beside_nothing: Vec<f64>,
+    /// `add-subnet` beside all of it, and by turns beside nothing.
     one_more: Vec<f64>,
+    beside_nothing: Vec<f64>,
     list: Vec<f64>,
     check: Vec<f64>,
 }
@@ -200,7 +198,7 @@ impl Times {
             apply: least(&self.apply),
             floor_delete: least(&self.floor_delete),
             delete: least(&self.delete),
-            one_more: least(&self.one_more),
+            one_more: median(&self.one_more),
             list: least(&self.list),
             check: least(&self.check),
         }
@@ -256,19 +254,24 @@ fn readers(vpcctl: &Vpcctl, subnets: usize, short: usize, report: &mut Report) -
     Ok(())
 }
 
-/// How long each of a new VPC's first subnets takes, beside all else that is there. None is deleted in between: the kernel would take
-/// its namespace apart in the background, and the next measurement would share the processors with that.
-fn one_more(vpcctl: &Vpcctl, times: usize) -> Result<Vec<f64>> {
+/// How long each of a new VPC's first subnets takes, beside all else that is there, and by turns on an empty host. None is deleted in
+/// between: the kernel would take its namespace apart in the background, and the next measurement would share the processors with that.
+fn one_more(vpcctl: &Vpcctl, empty: Option<&EmptyHost>, times: usize) -> Result<(Vec<f64>, Vec<f64>)> {
     floor::settle()?;
-    vpcctl.time(&["create-vpc", networks::ONE_MORE, "10.250.0.0/16"])?;
-    let mut took = vec![];
+    let on_both = |words: &[&str]| -> Result<(Duration, Option<Duration>)> {
+        Ok((vpcctl.time(words)?, empty.map(|empty| empty.time(words)).transpose()?))
+    };
+    on_both(&["create-vpc", networks::ONE_MORE, "10.250.0.0/16"])?;
+    let (mut beside_all, mut beside_nothing) = (vec![], vec![]);
     for n in 0..times {
         let (name, cidr) = (format!("s{n}"), format!("10.250.{n}.0/24"));
-        took.push(ms(vpcctl.time(&["add-subnet", networks::ONE_MORE, &name, &cidr])?));
+        let (here, there) = on_both(&["add-subnet", networks::ONE_MORE, &name, &cidr])?;
+        beside_all.push(ms(here));
+        beside_nothing.extend(there.map(ms));
     }
-    vpcctl.time(&["delete-vpc", networks::ONE_MORE])?;
+    on_both(&["delete-vpc", networks::ONE_MORE])?;
     floor::settle()?;
-    Ok(took)
+    Ok((beside_all, beside_nothing))
 }
 
 fn each(times: usize, work: impl Fn() -> Result<Duration>) -> Result<Vec<f64>> {
