@@ -152,11 +152,26 @@ impl Session<'_> {
         }
         let (lock, found) = self.enter()?;
         let old = self.recovered(&lock, found)?;
-        let mut new = old.clone();
-        edit(&mut new)?;
-        let mended = if old == new { self.mend(&lock, subject, &old)? } else { self.advance(&lock, &old, &mut new)? };
+        let mut wanted = old.clone();
+        edit(&mut wanted)?;
+        let (new, mended) = if old == wanted {
+            let mended = self.mend(&lock, subject, &old)?;
+            (wanted, mended)
+        } else {
+            (self.advance(&lock, &old, &wanted)?, 0)
+        };
+        self.tell_of_missing_filter(&old, &new);
         self.tell_of_signal()?;
         Ok(Outcome { old, new, mended, dry_run: false })
+    }
+
+    /// A note, if the first VPCs have to do without the filter of senders.
+    fn tell_of_missing_filter(&self, old: &State, new: &State) {
+        if old.vpcs.is_empty() && !new.vpcs.is_empty() && !new.host.filters_senders {
+            self.ui.note(
+                "instances of a VPC could put fragments into each other's packets: `vpcctl doctor` says what is missing",
+            );
+        }
     }
 
     /// An error, if a signal came when there was nothing left to stop.
@@ -203,6 +218,7 @@ impl Session<'_> {
             self.checked_plan(&old, &new)?.plan
         };
         self.script(&plan)?;
+        self.tell_of_missing_filter(&old, &new);
         Ok(Outcome { old, new, mended: 0, dry_run: true })
     }
 
@@ -226,28 +242,21 @@ impl Session<'_> {
         self.ui.data(&script::script(plan, dir))
     }
 
-    /// From one state to the next: the intent, the kernel, the commit. Where the kernel turns out to lack what it can do without, the
-    /// next state is one without.
-    fn advance(&self, lock: &Lock, old: &State, new: &mut State) -> Result<usize> {
+    /// From one state to the next: the intent, the kernel, the commit. The state that is true now, which may have to do without what
+    /// the kernel turned out to lack.
+    fn advance(&self, lock: &Lock, old: &State, new: &State) -> Result<State> {
         let Checked { plan, mends } = self.checked_plan(old, new)?;
         let known: BTreeSet<String> = topology::apps(old).iter().map(Op::identity).collect();
         let Split { network, apps } = plan.split_apps(&|op| !known.contains(&op.identity()));
         let mut intent = self.begin(lock, new, &network)?;
         if let Err((part, error)) = self.run(&network, self.interrupted) {
-            let is_first_filter = new.host.filters_senders && !old.host.filters_senders;
-            let does_without = is_first_filter && error.is_filter_unknown();
-            if does_without {
-                new.host.filters_senders = false;
-                intent.network.host.filters_senders = false;
-                self.store.begin(lock, &intent)?;
-            }
             // What is left to unmake may be gone by itself, and what was found missing may have moved: look again, and go on.
-            let forward = does_without || part == Part::Unmake || (mends && !error.interrupted);
+            let forward = part == Part::Unmake || (mends && !error.interrupted);
             self.settle(lock, old, &mut intent, forward, error)?;
         }
         self.start_besides(&apps);
         self.store.commit(lock)?;
-        Ok(0)
+        Ok(intent.network)
     }
 
     /// Writes down what is about to be made true, and what the plan touches on the way.

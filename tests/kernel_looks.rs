@@ -100,14 +100,8 @@ fn whether_there_is_a_filter_is_not_asked_of_tc() {
     sandbox.ok("vpcctl check && vpcctl repair && vpcctl add-instance vpc1/public/web2");
     sandbox.assert_vpc1_works();
     let real = "ip netns exec vpc1 /run/real/tc";
-    sandbox.ok(&format!("{real} qdisc show dev br-vpc1 | grep clsact && ! test -e /run/odd/asked"));
-    // Others beside it are no concern, one before it is; and it is missed where it is gone.
-    sandbox.ok(&format!(
-        "{real} filter add dev br-vpc1 ingress pref 7 protocol ip bpf da bytecode '1,6 0 0 0' && vpcctl check"
-    ));
-    sandbox.ok(&format!(
-        "{real} filter add dev br-vpc1 ingress pref 1 chain 7 protocol ip bpf da bytecode '1,6 0 0 2' && vpcctl check"
-    ));
+    let drops = "protocol ip bpf da bytecode '1,6 0 0 2'";
+    sandbox.ok(&format!("{real} qdisc show dev br-vpc1 | grep clsact"));
     for change in [
         "filter replace dev br-vpc1 ingress pref 1 handle 1 protocol all bpf da bytecode '1,6 0 0 0'",
         "filter del dev br-vpc1 ingress pref 1",
@@ -118,7 +112,20 @@ fn whether_there_is_a_filter_is_not_asked_of_tc() {
         assert!(found.stdout.contains("sender filter on br-vpc1 in vpc1"), "{change}: {}", found.report());
         sandbox.ok("vpcctl repair && vpcctl check");
     }
-    sandbox.ok("ip link set dev lo down && vpcctl check && ! test -e /run/odd/asked");
+    // What comes after it is no concern, nor is a chain that nothing leads to, though it be listed first.
+    sandbox.ok(&format!("{real} filter add dev br-vpc1 ingress pref 7 {drops} && vpcctl check"));
+    sandbox.ok(&format!("{real} filter del dev br-vpc1 ingress pref 7 && {real} filter add dev br-vpc1 ingress pref 1 chain 7 {drops} && vpcctl check"));
+    sandbox.ok(&format!("{real} filter del dev br-vpc1 ingress pref 1"));
+    let found = sandbox.expect(9, "vpcctl check");
+    assert!(
+        found.stdout.contains("sender filter on br-vpc1 in vpc1") && found.stdout.contains("missing"),
+        "{}",
+        found.report()
+    );
+    sandbox.ok(&format!(
+        "vpcctl repair && {real} filter show dev br-vpc1 ingress | head -n 1 | grep 'chain 7' && vpcctl check"
+    ));
+    sandbox.ok("! test -e /run/odd/asked");
 }
 
 /// Where the kernel knows no such filter, or where there is no `tc`, a VPC does without, and says so.
@@ -126,50 +133,87 @@ fn whether_there_is_a_filter_is_not_asked_of_tc() {
 fn a_vpc_does_without_a_filter_where_there_is_none() {
     let mut sandbox = with_odd_tools();
     let before = sandbox.dump_host();
-    let said = |words: &str| format!("cat >/dev/null; echo '{words}' >&2; echo 'Command failed -:2' >&2; exit 1");
+    // What the lines before the failed one made is there.
+    let said = |line: u8, words: &str| {
+        format!(
+            "head -n {} | /run/real/tc -batch -; echo '{words}' >&2; echo 'Command failed -:{line}' >&2; exit 1",
+            line - 1
+        )
+    };
     let has_none = "! ip netns exec vpc1 /run/real/tc filter show dev br-vpc1 ingress | grep .";
-    for words in
-        ["Error: TC classifier not found.", "Error: Specified qdisc kind is unknown.", "Operation not supported"]
-    {
-        sandbox.file("snippet", &said(words));
+    let note = "note: instances of a VPC could put fragments";
+    for (line, words) in [
+        (2, "Error: TC classifier not found."),
+        (1, "Error: Specified qdisc kind is unknown."),
+        (1, "RTNETLINK answers: Operation not supported"),
+    ] {
+        sandbox.file("snippet", &said(line, words));
         sandbox.ok("cp $T/snippet /run/odd/tc");
-        sandbox.says(
-            "vpcctl create-vpc vpc1 10.0.0.0/16",
-            &["created VPC vpc1", "note: instances of a VPC could put fragments"],
-        );
+        sandbox.says("vpcctl create-vpc vpc1 10.0.0.0/16", &["created VPC vpc1", note]);
         sandbox.ok("vpcctl add-subnet vpc1 public 10.0.1.0/24 --public && vpcctl add-subnet vpc1 private 10.0.2.0/24 && vpcctl enable-nat vpc1");
-        sandbox.ok("vpcctl create-vpc vpc2 10.1.0.0/16 && vpcctl check && ! ls /var/lib/vpcctl | grep intent");
+        let second = sandbox
+            .expect(0, "vpcctl create-vpc vpc2 10.1.0.0/16 && vpcctl check && ! ls /var/lib/vpcctl | grep intent");
+        assert!(!second.stderr.contains("note:"), "{}", second.report());
         sandbox.assert_vpc1_works();
         sandbox.ok(&format!("{has_none} && rm /run/odd/tc && vpcctl repair && vpcctl check && {has_none}"));
         sandbox.ok("vpcctl export >$T/network.yaml; vpcctl cleanup-all --yes");
         before.assert_same(&sandbox.dump_host(), words);
     }
     // What a file describes, in which all VPCs are the first.
-    sandbox.ok("cp $T/snippet /run/odd/tc && vpcctl apply -f $T/network.yaml && vpcctl check && rm /run/odd/tc");
+    sandbox.ok("cp $T/snippet /run/odd/tc");
+    sandbox.says("vpcctl apply -f $T/network.yaml", &[note]);
+    sandbox.ok("vpcctl check && rm /run/odd/tc");
     sandbox.assert_vpc1_works();
     sandbox.ok(&format!("{has_none} && vpcctl cleanup-all --yes"));
     before.assert_same(&sandbox.dump_host(), "after a file");
+    sandbox.ok("rm /run/odd/sbin/tc");
+    sandbox.says("vpcctl create-vpc vpc1 10.0.0.0/16", &[note]);
+    sandbox.ok(&format!("vpcctl check && {has_none}"));
+}
 
-    // Anything else that goes wrong is a failure, and undone.
-    sandbox.file("snippet", &said("RTNETLINK answers: Operation not permitted"));
-    sandbox.ok("cp $T/snippet /run/odd/tc");
+/// Anything else that goes wrong with a filter is a failure, and undone.
+#[test]
+fn a_filter_that_fails_is_not_done_without() {
+    let mut sandbox = with_odd_tools();
+    let before = sandbox.dump_host();
+    for (words, vpc) in [
+        ("RTNETLINK answers: Operation not permitted; Command failed -:2", "vpc1"),
+        ("Cannot find device \"br-Unknown\"; Command failed -:1", "Unknown"),
+        (
+            "tc: error while loading shared libraries: libbpf.so.1: cannot open shared object file: No such file or directory",
+            "vpc1",
+        ),
+        ("Error: TC classifier not found.", "vpc1"),
+    ] {
+        sandbox.file("snippet", &format!("cat >/dev/null; echo '{words}' | sed 's/; /\\n/' >&2; exit 1"));
+        sandbox.ok("cp $T/snippet /run/odd/tc");
+        let create = format!("vpcctl create-vpc {vpc} 10.0.0.0/16");
+        sandbox.fails(1, &create, &[&words[..20], "hint: what the command had done was undone"]);
+        sandbox.ok("rm /run/odd/tc");
+        before.assert_same(&sandbox.dump_host(), words);
+    }
+    // Where something else fails beside it, that is why.
+    sandbox.file(
+        "snippet",
+        "cat >/dev/null; echo 'Error: TC classifier not found.' >&2; echo 'Command failed -:2' >&2; exit 1",
+    );
+    sandbox.ok("cp $T/snippet /run/odd/tc; mv /run/odd/sbin/iptables-restore $T/restore");
+    sandbox.ok("printf '#!/bin/sh\ncase $(cat) in *VPCCTL-PREROUTING*) echo odd rules >&2; exit 1;; esac\n' >/run/odd/sbin/iptables-restore");
+    sandbox.ok("chmod 755 /run/odd/sbin/iptables-restore");
     sandbox.fails(
         1,
         "vpcctl create-vpc vpc1 10.0.0.0/16",
-        &["not permitted", "hint: what the command had done was undone"],
+        &["odd rules", "hint: what the command had done was undone"],
     );
-    sandbox.ok("rm /run/odd/tc");
-    before.assert_same(&sandbox.dump_host(), "after a failure");
+    sandbox.ok("rm /run/odd/tc && mv $T/restore /run/odd/sbin/iptables-restore");
+    before.assert_same(&sandbox.dump_host(), "after two failures");
+
     // A VPC that came with a filter is not repaired without.
-    sandbox.ok("vpcctl create-vpc vpc1 10.0.0.0/16");
-    sandbox.file("snippet", &said("Error: TC classifier not found."));
-    sandbox.ok("cp $T/snippet /run/odd/tc; ip netns exec vpc1 /run/real/tc qdisc del dev br-vpc1 clsact");
+    sandbox.ok("vpcctl create-vpc vpc1 10.0.0.0/16 && cp $T/snippet /run/odd/tc");
+    sandbox.ok("ip netns exec vpc1 /run/real/tc qdisc del dev br-vpc1 clsact");
     sandbox.fails(1, "vpcctl repair", &["TC classifier not found"]);
     sandbox.expect(9, "vpcctl check");
-    sandbox.ok("rm /run/odd/tc && vpcctl repair && vpcctl check && vpcctl cleanup-all --yes");
-    sandbox.ok("rm /run/odd/sbin/tc");
-    sandbox.says("vpcctl create-vpc vpc1 10.0.0.0/16", &["note: instances of a VPC could put fragments"]);
-    sandbox.ok(&format!("vpcctl check && {has_none}"));
+    sandbox.ok("rm /run/odd/tc && vpcctl repair && vpcctl check");
 }
 
 /// What has other people's names is looked at without a tool, and one that can't be looked at is said, and no obstacle.

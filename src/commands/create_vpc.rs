@@ -58,11 +58,6 @@ impl CreateVpc {
             create_vpc(state, &spec, &facts)
         })?;
         report(session, &outcome, &format!("created VPC {name} {cidr}"), &format!("VPC {name} {cidr} exists"))?;
-        if outcome.old.vpcs.is_empty() && outcome.is_change() && !outcome.new.host.filters_senders {
-            session.ui.note(
-                "instances of a VPC could put fragments into each other's packets: `vpcctl doctor` says what is missing",
-            );
-        }
         if !cidr.is_private() {
             session.ui.note(&format!("{cidr} is not a private range: from {name} the real addresses can't be reached"));
         }

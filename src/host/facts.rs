@@ -49,7 +49,7 @@ pub fn gather(state: &State, asked: Asked<'_>) -> Result<HostFacts, Failure> {
     let seen = seen.map_err(|error| cannot_look("network", &error))?;
     let facts = from_seen(&seen, state, rules.firewall);
     let barriers = asked.barriers_to.map(|pool| barriers(&rules.forward, &facts, pool)).unwrap_or_default();
-    Ok(HostFacts { iptables: run::flavour(), filters_senders: may_filter(), barriers, ..facts })
+    Ok(HostFacts { iptables: run::flavour(), may_filter_senders: may_filter_senders(), barriers, ..facts })
 }
 
 /// What anybody may see of the host, for who only wants to know what would be made. The rest is taken to be as on a new machine:
@@ -57,11 +57,11 @@ pub fn gather(state: &State, asked: Asked<'_>) -> Result<HostFacts, Failure> {
 pub fn gather_unprivileged(state: &State) -> Result<HostFacts, Failure> {
     let seen = look::network().map_err(|error| cannot_look("network", &error))?;
     let facts = from_seen(&seen, state, FirewallFacts::default());
-    Ok(HostFacts { iptables: run::flavour(), filters_senders: may_filter(), ..facts })
+    Ok(HostFacts { iptables: run::flavour(), may_filter_senders: may_filter_senders(), ..facts })
 }
 
-/// Is there a tool that makes filters? Whether the kernel has them too is seen when the first is made.
-fn may_filter() -> bool {
+/// Is there a tool that makes filters?
+fn may_filter_senders() -> bool {
     run::find(Program::Tc.as_str()).is_ok()
 }
 

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use netlink_packet_route::RouteNetlinkMessage;
+use rustix::io::Errno;
 
 use crate::app::record::Apps;
 use crate::error::Kind;
 use crate::host::namespace::Tour;
 use crate::host::netlink::Netlink;
 use crate::host::rules::{Ahead, Shared};
-use crate::host::run::{self, Output};
+use crate::host::run;
 use crate::host::settings::Settings;
 use crate::host::{StepError, files, namespace, pool};
 use crate::model::app::App;
@@ -180,7 +181,10 @@ fn look(place: &Place, questions: &Questions, shared: &Shared<'_>) -> Result<See
         None => by_tools(place, questions)?,
     };
     for device in &questions.filters {
-        let first = first_filter(device).map_err(|error| StepError::of_place(place, &error))?;
+        let unseen = |error| {
+            StepError::new(format!("sender filter on {device} in {place}"), "", format!("can't be looked at: {error}"))
+        };
+        let first = first_filter(device).map_err(unseen)?;
         seen.filtered.extend(first.map(|first| (device.clone(), first)));
     }
     if questions.sets {
@@ -250,14 +254,10 @@ fn ip_call(place: &Place) -> Call {
 /// Runs a call that prints what there is, again where the kernel changed it meanwhile: `ip` then complains of it on stderr,
 /// and ends with 0 all the same. What is never whole is an error: nobody may act upon half of a list.
 pub fn dump(call: &Call) -> Result<String, StepError> {
-    run::success(call, whole(call)?)
-}
-
-fn whole(call: &Call) -> Result<Output, StepError> {
     for _ in 0..DUMP_ATTEMPTS {
         let output = run::run(call)?;
         if !output.stderr.contains("Dump was interrupted") {
-            return Ok(output);
+            return run::success(call, output);
         }
     }
     let reason = format!("the kernel changed what it was listing each of {DUMP_ATTEMPTS} times");
@@ -267,14 +267,14 @@ fn whole(call: &Call) -> Result<Output, StepError> {
 
 /// Whether the first filter of a device in this thread's namespace is the one of senders. A device that is gone has none.
 fn first_filter(device: &str) -> io::Result<Option<bool>> {
-    let mut kernel = Netlink::open(None)?;
-    let number = match kernel.get(&netlink::named(device)) {
-        Ok(RouteNetlinkMessage::NewLink(link)) => link.header.index,
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) => return Ok(None),
-        Err(error) => return Err(error),
-        Ok(_) => return Err(io::ErrorKind::InvalidData.into()),
+    let Some(number) = namespace::link_number(device)? else {
+        return Ok(None);
     };
-    Ok(sender_filter::is_first(&kernel.dump(&sender_filter::request(number))?))
+    match Netlink::open(None)?.dump(&sender_filter::request(number)) {
+        // Nor has a kernel that knows no filters.
+        Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => Ok(None),
+        filters => Ok(sender_filter::is_first(&filters?)),
+    }
 }
 
 fn read(call: &Call, parse: impl FnOnce(&str) -> Result<(), serde_json::Error>) -> Result<(), StepError> {

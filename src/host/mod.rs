@@ -48,6 +48,18 @@ impl Host<'_> {
     }
 }
 
+/// What `tc` prints where there is no such filter: of a kernel without `CONFIG_NET_CLS_ACT`, without `sch_ingress`, without `cls_bpf`
+/// (`net/sched/sch_api.c`, `net/sched/cls_api.c`), of one that only tells the error's number, and of a `tc` that doesn't know it
+/// (`tc/tc_filter.c`).
+const NO_FILTER: [&str; 6] = [
+    "Cannot find ingress queue for specified device",
+    "Specified qdisc kind is unknown",
+    "TC classifier not found",
+    "RTNETLINK answers: No such file or directory",
+    "RTNETLINK answers: Operation not supported",
+    "Unknown filter \"bpf\"",
+];
+
 /// A step that failed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StepError {
@@ -55,7 +67,7 @@ pub struct StepError {
     pub object: String,
     /// The command, or the line of its input, that failed; empty where the reason says it all.
     pub command: String,
-    /// The tool that failed.
+    /// The tool that failed; nothing where it was none.
     pub program: Option<Program>,
     /// The line of a batch that failed, as it was sent.
     pub line: Option<Box<str>>,
@@ -95,14 +107,37 @@ impl StepError {
         self.reason.contains("File exists")
     }
 
-    /// Does this kernel, or this `tc`, have no such filter as the step was to make?
+    /// Does this kernel, or this `tc`, have no such filter as the step was to make? Whatever else is in the way of one is a failure.
     pub fn is_filter_unknown(&self) -> bool {
-        let words = ["nknown", "ot found", "ot supported", "o such file or directory"];
-        self.program == Some(Program::Tc) && words.iter().any(|words| self.reason.contains(words))
+        // A `tc` that did not get as far as its lines has no say in it.
+        let is_answer = self.program == Some(Program::Tc) && self.line.is_some();
+        is_answer && NO_FILTER.iter().any(|sentence| self.reason.contains(sentence))
     }
 
     /// The end by a signal, between two steps.
     pub fn interrupted() -> Self {
         StepError { interrupted: true, ..StepError::new("", "", "interrupted by a signal") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tcs_answer_to_a_line_says_that_there_is_no_filter() {
+        let answer = |reason: &str| StepError {
+            program: Some(Program::Tc),
+            line: Some("filter replace …".into()),
+            reason: reason.into(),
+            ..StepError::default()
+        };
+        let unknown = answer("Error: TC classifier not found.; We have an error talking to the kernel");
+        assert!(unknown.is_filter_unknown());
+        assert!(answer("Error: Cannot find ingress queue for specified device.").is_filter_unknown());
+        assert!(!answer("Cannot find device \"br-unknown\"").is_filter_unknown());
+        assert!(!answer("RTNETLINK answers: Unknown error 524").is_filter_unknown());
+        assert!(!StepError { line: None, ..unknown.clone() }.is_filter_unknown());
+        assert!(!StepError { program: Some(Program::Ip), ..unknown }.is_filter_unknown());
     }
 }

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, StatFs, fstatfs};
+use rustix::io::Errno;
 use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -80,8 +81,17 @@ pub fn has_link(name: &str) -> bool {
 
 /// Is the name taken among the host's interfaces, be it as another name of one?
 pub fn is_link_name_taken(name: &str) -> bool {
-    let any = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
-    has_link(name) || any.is_ok_and(|socket| name_to_index(&socket, name).is_ok())
+    has_link(name) || link_number(name).is_ok_and(|number| number.is_some())
+}
+
+/// The number of an interface of this thread's namespace; nothing where there is none of this name.
+pub fn link_number(name: &str) -> io::Result<Option<u32>> {
+    let any = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    match name_to_index(&any, name) {
+        Ok(number) => Ok(Some(number)),
+        Err(Errno::NODEV) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The namespace's number, by which the processes in it are known.

@@ -44,9 +44,9 @@ pub struct HostFacts {
     pub firewall: FirewallFacts,
     /// The flavour of the host's iptables, where its file tells.
     pub iptables: Option<Flavour>,
-    /// Whether there is a tool that has the kernel compare a packet's sender with its MAC address. Whether the kernel can is seen when
-    /// it is told to.
-    pub filters_senders: bool,
+    /// Whether there is a `tc`, to have routers compare packets' senders with their MAC addresses. Whether the kernel has what it takes
+    /// is seen when the first filter is made.
+    pub may_filter_senders: bool,
     /// What stops all that VPCs would send by an interface, where that was asked.
     pub barriers: BTreeMap<IfName, Barrier>,
     /// The uplinks that these VPCs are to have, and nobody else.

@@ -1,4 +1,4 @@
-//! Messages of the kernel that are read by their bytes: of what anybody may have put there, nothing is beyond being read.
+//! Netlink's messages as bytes, for lists in which anybody may have put anything: none fails to be read.
 
 use std::convert::Infallible;
 

@@ -6,7 +6,7 @@
 //! has put them together by then, and the first one vouches for the others. Shown by `tests/kernel_isolation_network.rs`,
 //! `a_fragment_in_a_neighbours_name_becomes_no_part_of_its_packet`.
 
-use crate::plan::raw_message::{RawMessage, first, text};
+use crate::plan::raw_message::{self, RawMessage};
 
 /// Code, jumps where it is true and where it is not, operand: `struct sock_filter` of `linux/filter.h`.
 type Instruction = (u16, u8, u8, u32);
@@ -61,8 +61,8 @@ const OPTIONS: u16 = 2;
 const CHAIN: u16 = 11;
 
 /// `TCA_BPF_OPS` and `TCA_BPF_FLAGS` of `linux/pkt_cls.h`, and of these `TCA_BPF_FLAG_ACT_DIRECT`.
-const PROGRAM_OPTION: u16 = 5;
-const FLAGS_OPTION: u16 = 8;
+const BPF_OPS: u16 = 5;
+const BPF_FLAGS: u16 = 8;
 const DIRECT_ACTION: u32 = 1;
 
 /// What asks the kernel for the filters of what comes in by a device.
@@ -71,24 +71,26 @@ pub fn request(device_number: u32) -> RawMessage {
     RawMessage { kind: GET_FILTER, bytes: words.into_iter().flat_map(u32::to_ne_bytes).collect() }
 }
 
-/// Is the first filter in the kernel's list this one? Nothing where there is none.
-pub fn is_first(list: &[RawMessage]) -> Option<bool> {
-    // One without options is the head of those with its preference. They are listed in the order in which they are asked.
-    let mut filters = list.iter().filter(|message| message.kind == NEW_FILTER);
-    let (header, attributes, options) = filters.find_map(|filter| {
-        let (header, attributes) = filter.bytes.split_at_checked(HEADER)?;
-        Some((header, attributes, first(attributes, OPTIONS)?))
-    })?;
+/// Is the first filter that packets meet, of those in the kernel's list, this one? Nothing where there is none.
+pub fn is_first<'a>(list: &'a [RawMessage]) -> Option<bool> {
     let number = |bytes: Option<&[u8]>| bytes?.try_into().ok().map(u32::from_ne_bytes);
+    let read = |filter: &'a RawMessage| {
+        let (header, attributes) = filter.bytes.split_at_checked(HEADER)?;
+        // One without options is the head of those with its preference.
+        let options = raw_message::first(attributes, OPTIONS)?;
+        // Packets enter the chain 0; chains are listed in the order in which they were made, filters in that in which they are asked.
+        let is_met = number(raw_message::first(attributes, CHAIN)).unwrap_or(0) == 0;
+        is_met.then_some((header, attributes, options))
+    };
+    let (header, attributes, options) = list.iter().filter(|message| message.kind == NEW_FILTER).find_map(read)?;
     let is_ours = number(header.get(HEADER - 4..)) == Some(PREFERENCE_AND_PROTOCOL)
-        && number(first(attributes, CHAIN)).unwrap_or(0) == 0
-        && first(attributes, KIND).and_then(text) == Some("bpf")
-        && number(first(options, FLAGS_OPTION)).is_some_and(|flags| flags & DIRECT_ACTION != 0)
-        && first(options, PROGRAM_OPTION) == Some(&program());
+        && raw_message::first(attributes, KIND).and_then(raw_message::text) == Some("bpf")
+        && number(raw_message::first(options, BPF_FLAGS)).is_some_and(|flags| flags & DIRECT_ACTION != 0)
+        && raw_message::first(options, BPF_OPS) == Some(&program());
     Some(is_ours)
 }
 
-/// The program as the kernel has it.
+/// The program's bytes: a `struct sock_filter` each.
 fn program() -> Vec<u8> {
     let bytes = |(code, jt, jf, k): Instruction| code.to_ne_bytes().into_iter().chain([jt, jf]).chain(k.to_ne_bytes());
     PROGRAM.into_iter().flat_map(bytes).collect()
@@ -131,8 +133,7 @@ mod tests {
 
         fn message(&self) -> RawMessage {
             let mut message = self.head();
-            let options =
-                [attribute(PROGRAM_OPTION, &self.program), attribute(FLAGS_OPTION, &self.flags.to_ne_bytes())];
+            let options = [attribute(BPF_OPS, &self.program), attribute(BPF_FLAGS, &self.flags.to_ne_bytes())];
             message.bytes.extend(attribute(OPTIONS, &options.concat()));
             message
         }
@@ -146,17 +147,37 @@ mod tests {
         for other in [
             Filter { preference_and_protocol: 1 << 16 | u32::from(0x0800_u16.to_be()), ..Filter::ours() },
             Filter { preference_and_protocol: PREFERENCE_AND_PROTOCOL + (1 << 16), ..Filter::ours() },
-            Filter { chain: 7, ..Filter::ours() },
             Filter { kind: b"u32\0", ..Filter::ours() },
             Filter { flags: 0, ..Filter::ours() },
+            Filter { program: [&program()[..44], &30_u32.to_ne_bytes(), &program()[48..]].concat(), ..Filter::ours() },
             Filter { program: program()[..80].to_vec(), ..Filter::ours() },
             Filter { program: vec![], ..Filter::ours() },
         ] {
             assert_eq!(is_first(&[other.head(), other.message(), ours.message()]), Some(false));
         }
+        // Nothing enters another chain by itself, wherever it is listed.
+        let elsewhere = Filter { chain: 7, ..Filter::ours() };
+        assert_eq!(is_first(&[elsewhere.head(), elsewhere.message(), ours.message()]), Some(true));
+        assert_eq!(is_first(&[elsewhere.head(), elsewhere.message()]), None);
         assert_eq!(is_first(&[]), None);
         assert_eq!(is_first(&[ours.head()]), None);
         let cut = RawMessage { kind: NEW_FILTER, bytes: vec![0; HEADER - 1] };
         assert_eq!(is_first(&[cut]), None);
+    }
+
+    #[test]
+    fn the_kernel_has_the_numbers_that_tc_is_told() {
+        let [_, line] = lines("br-vpc1");
+        let (_, told) = line.split_once("bytecode \"11,").unwrap();
+        let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
+        let instruction = |bytes: &[u8]| {
+            [&bytes[..2], &bytes[2..3], &bytes[3..4], &bytes[4..]].map(number).map(|n| n.to_string()).join(" ")
+        };
+        let bytes = program();
+        if cfg!(target_endian = "little") {
+            let had: Vec<String> = bytes.chunks(8).map(instruction).collect();
+            assert_eq!(had.join(","), told.trim_end_matches('"'));
+            assert_eq!(bytes[8..16], [21, 0, 0, 7, 0, 0, 0, 0]);
+        }
     }
 }

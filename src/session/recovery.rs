@@ -1,6 +1,6 @@
 //! Undoing what failed, and putting right what a command that was cut off left half-made.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{CONVERGE_ATTEMPTS, Session, failure, is_lost};
 use crate::error::{Failure, Result};
@@ -55,11 +55,14 @@ impl Session<'_> {
         forward: bool,
         error: StepError,
     ) -> Result<()> {
+        let does_without = self.give_up_filters(lock, old, intent, &error)?;
         let new = intent.network.clone();
-        if forward && self.force(lock, intent, (old, &new), &error).is_ok() {
-            return Ok(());
-        }
-        let cause = failure(&error);
+        let cause = match (does_without || forward).then(|| self.force(lock, intent, (old, &new), &error)) {
+            Some(Ok(())) => return Ok(()),
+            // What can be done without is not why.
+            Some(Err(second)) if does_without => second,
+            _ => failure(&error),
+        };
         match self.force(lock, intent, (&new, old), &error) {
             Ok(()) => {
                 self.store.abandon(lock)?;
@@ -71,6 +74,18 @@ impl Session<'_> {
                 ..cause
             }),
         }
+    }
+
+    /// Where the kernel turns out to have no filter of senders as the first is made, the intent is one without from now on: whether that
+    /// is so. What has one is not to lose it.
+    fn give_up_filters(&self, lock: &Lock, old: &State, intent: &mut Document, error: &StepError) -> Result<bool> {
+        let is_first = !old.host.filters_senders && intent.network.host.filters_senders;
+        if !is_first || !error.is_filter_unknown() || self.interrupted.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        intent.network.host.filters_senders = false;
+        self.store.begin(lock, intent)?;
+        Ok(true)
     }
 
     /// Makes the second state true whatever is half-made between it and the first.

@@ -79,7 +79,7 @@ impl Foreign {
     /// What an edit is told of it.
     pub fn facts(&self, state: &State) -> HostFacts {
         // A host without namespaces of its own has a kernel without the filter.
-        let mut facts = HostFacts { filters_senders: self.namespace, ..plain_facts() };
+        let mut facts = HostFacts { may_filter_senders: self.namespace, ..plain_facts() };
         if let Some(link) = facts.links.get_mut(&"eth1".parse().unwrap()) {
             link.forwarding = self.forwarding;
         }

@@ -293,7 +293,7 @@ pub fn plain_facts() -> HostFacts {
         networks: vec![network("198.51.100.0/24", "address on eth0"), network("192.0.2.0/24", "address on eth1")],
         nameservers: vec![Ipv4Addr::new(203, 0, 113, 53)],
         firewall: FirewallFacts::default(),
-        filters_senders: true,
+        may_filter_senders: true,
         ..HostFacts::default()
     }
 }

@@ -67,7 +67,7 @@ pub(crate) fn insert_vpc(state: &mut State, spec: &VpcSpec, facts: &HostFacts) -
     let host_access = decide_host_access(state, spec, facts);
     if state.vpcs.is_empty() {
         state.host.iptables = facts.iptables;
-        state.host.filters_senders = facts.filters_senders;
+        state.host.filters_senders = facts.may_filter_senders;
     }
     let vpc = Vpc {
         cidr: spec.cidr,

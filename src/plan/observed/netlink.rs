@@ -26,13 +26,6 @@ pub fn loopback() -> Message {
     Message::GetLink(lo)
 }
 
-/// What asks for a link by its name.
-pub fn named(device: &str) -> Message {
-    let mut link = without_stats();
-    link.attributes.push(LinkAttribute::IfName(device.to_owned()));
-    Message::GetLink(link)
-}
-
 /// A question for links, but not for what they have counted.
 fn without_stats() -> LinkMessage {
     let mut links = LinkMessage::default();
