@@ -131,9 +131,8 @@ fn clean(leftovers: &[Leftover]) -> Result<(), StepError> {
     if run::flavour() == Some(Flavour::Legacy) {
         return Ok(());
     }
-    let mut seen = Seen::default();
     let tables = leftovers.iter().filter_map(Leftover::table).collect();
-    seen.read_rules(&rules::rules(&Place::Host, &tables)?);
+    let seen = Seen::of_rules(&rules::rules(&Place::Host, &tables)?);
     let mut delete = Call::plain(Place::Host, Program::Nft, &["-f", "-"]);
     let unused = leftovers.iter().filter(|leftover| seen.is_unused(leftover));
     let line = |leftover| InputLine { text: format!("delete {leftover}"), object: Owner::Host };

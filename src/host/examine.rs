@@ -23,7 +23,7 @@ use crate::model::state::State;
 use crate::plan::barrier::Barrier;
 use crate::plan::batch::{Call, Program};
 use crate::plan::line::Place;
-use crate::plan::observed::Seen;
+use crate::plan::observed::{self, Seen};
 use crate::plan::rule::Table;
 use crate::plan::topology::is_uplink_group;
 use crate::sandbox::{SANDBOX_VARIABLE, namespaces, probe};
@@ -111,7 +111,9 @@ fn firewall(modules: &Modules, tools: &BTreeMap<Program, String>, allowed: bool)
     Firewall {
         rules: match may_ask(Program::IptablesSave) {
             true if empty => Look::Seen(Seen::default()),
-            true => looked(rules::rules(&Place::Host, &[Table::Filter, Table::Nat].into()).map(|text| parsed(&text))),
+            true => looked(
+                rules::rules(&Place::Host, &[Table::Filter, Table::Nat].into()).map(|text| Seen::of_rules(&text)),
+            ),
             false => Look::Unseen,
         },
         nft: match may_ask(Program::Nft) {
@@ -147,12 +149,6 @@ fn looked<T>(result: Result<T, StepError>) -> Look<T> {
     }
 }
 
-fn parsed(rules: &str) -> Seen {
-    let mut seen = Seen::default();
-    seen.read_rules(rules);
-    seen
-}
-
 fn nft_chains() -> Result<Vec<NftChain>, StepError> {
     let call = Call::plain(Place::Host, Program::Nft, &["-j", "list", "chains"]);
     read_chains(&look::dump(&call)?).map_err(|error| StepError::of_call(&call, error.to_string()))
@@ -183,7 +179,7 @@ fn legacy_tables() -> BTreeSet<String> {
     let Ok(text) = run::check(&Call::plain(Place::Host, Program::IptablesLegacySave, &[])) else {
         return names;
     };
-    let chains = parsed(&text).chains;
+    let chains = observed::chains(&text);
     let used = |table: &String| chains.iter().any(|((of, _), chain)| of == table && !chain.rules.is_empty());
     names.into_iter().filter(used).collect()
 }

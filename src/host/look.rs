@@ -191,7 +191,7 @@ fn look(place: &Place, questions: &Questions, shared: &Shared<'_>) -> Result<See
         seen.read_sets(&dump(&Call::plain(place.clone(), Program::Ipset, &["save"]))?);
     }
     if questions.rules {
-        seen.read_rules(&shared.rules(place, &questions.tables)?);
+        seen.chains = shared.rules(place, &questions.tables)?;
     }
     seen.sysctls = settings(&questions.sysctls);
     Ok(seen)

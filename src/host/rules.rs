@@ -13,19 +13,19 @@ use crate::model::flavour::Flavour;
 use crate::model::kernel_names as names;
 use crate::plan::batch::{Call, Program};
 use crate::plan::line::Place;
-use crate::plan::observed::Seen;
+use crate::plan::observed::{self, SeenChains};
 use crate::plan::raw_message::RawMessage;
 use crate::plan::rule::Table;
 use crate::plan::ruleset;
 
-/// So many different rules are kept to be compared: where each namespace has rules of its own, none of them need be.
-const MAX_KEPT: usize = 64;
+/// So many bytes of signatures are kept to be compared: where each namespace has rules of its own, none of them need be.
+const MAX_KEPT: usize = 4 * 1024 * 1024;
 
 /// The tables that were asked for, and the rules' signature.
 type Key = (BTreeSet<Table>, Vec<u8>);
 
 /// What was read of some rules; held by who reads them.
-type Slot = Arc<Mutex<Option<Arc<str>>>>;
+type Slot = Arc<Mutex<Option<Arc<SeenChains>>>>;
 
 /// The host's rules, read while something else is asked, with their generation: for a look that is likely to want them. Of the host
 /// alone: a router may be another by then, with generations of its own.
@@ -65,10 +65,17 @@ fn generation() -> Option<u32> {
 /// What was read during one look.
 #[derive(Debug)]
 pub struct Shared<'a> {
-    read: Mutex<BTreeMap<Key, Slot>>,
+    read: Mutex<Kept>,
     ahead: &'a Ahead,
     /// Rules of the other flavour are not among nf_tables' messages.
     is_nft: bool,
+}
+
+/// The rules that were read by their signatures, and how long these are together.
+#[derive(Debug, Default)]
+struct Kept {
+    slots: BTreeMap<Key, Slot>,
+    bytes: usize,
 }
 
 impl<'a> Shared<'a> {
@@ -77,37 +84,43 @@ impl<'a> Shared<'a> {
         Shared { read: Mutex::default(), ahead, is_nft: run::flavour() == Some(Flavour::Nft) }
     }
 
-    /// Like [`rules`]; where another namespace was found to have the same, without a tool.
-    pub fn rules(&self, place: &Place, tables: &BTreeSet<Table>) -> Result<Arc<str>, StepError> {
+    /// What [`rules`] prints, read; where another namespace was found to have the same, without a tool, and in common with that.
+    pub fn rules(&self, place: &Place, tables: &BTreeSet<Table>) -> Result<Arc<SeenChains>, StepError> {
         let signature = self.signature(place);
         let slot = signature.as_ref().and_then(|signature| self.slot((tables.clone(), signature.clone())));
         let Some(slot) = slot else {
             return self.read(place, tables);
         };
         let mut known = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(text) = &*known {
-            return Ok(Arc::clone(text));
+        if let Some(chains) = &*known {
+            return Ok(Arc::clone(chains));
         }
-        let text = self.read(place, tables)?;
+        let chains = self.read(place, tables)?;
         // What changed meanwhile may not be what the signature stands for.
         if self.signature(place) == signature {
-            *known = Some(Arc::clone(&text));
+            *known = Some(Arc::clone(&chains));
         }
-        Ok(text)
+        Ok(chains)
     }
 
-    fn read(&self, place: &Place, tables: &BTreeSet<Table>) -> Result<Arc<str>, StepError> {
+    fn read(&self, place: &Place, tables: &BTreeSet<Table>) -> Result<Arc<SeenChains>, StepError> {
         let saved = self.ahead.take(place).unwrap_or_else(|| save(place));
-        saved.or_else(|_| each(place, tables)).map(Arc::from)
+        let text = saved.or_else(|_| each(place, tables))?;
+        Ok(observed::chains(&text).into())
     }
 
-    /// Where the text of such rules is, or will be; nothing where enough are kept.
+    /// Where what such rules say is, or will be; nothing where enough are kept.
     fn slot(&self, key: Key) -> Option<Slot> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_room = read.len() < MAX_KEPT;
-        match read.entry(key) {
+        let Kept { slots, bytes } = &mut *read;
+        let with_this = *bytes + key.1.len();
+        match slots.entry(key) {
             Entry::Occupied(slot) => Some(Arc::clone(slot.get())),
-            Entry::Vacant(slot) => has_room.then(|| Arc::clone(slot.insert(Slot::default()))),
+            Entry::Vacant(_) if with_this > MAX_KEPT => None,
+            Entry::Vacant(slot) => {
+                *bytes = with_this;
+                Some(Arc::clone(slot.insert(Slot::default())))
+            }
         }
     }
 
@@ -147,9 +160,8 @@ pub fn tables_and_chains() -> Result<FirewallFacts, StepError> {
     if let Some(names) = asks_kernel.then(lists).flatten().and_then(|messages| ruleset::names(&messages)) {
         return Ok(names);
     }
-    let mut seen = Seen::default();
-    seen.read_rules(&rules(&Place::Host, &[Table::Filter, Table::Nat].into())?);
-    let chains: BTreeSet<_> = seen.chains.into_keys().collect();
+    let text = rules(&Place::Host, &[Table::Filter, Table::Nat].into())?;
+    let chains: BTreeSet<_> = observed::chains(&text).into_keys().collect();
     Ok(FirewallFacts { tables: chains.iter().map(|(table, _)| table.clone()).collect(), chains })
 }
 

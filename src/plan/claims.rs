@@ -218,7 +218,7 @@ fn refuse_foreign_jump(op: &Op, observed: &Observed) -> Result<()> {
     let own = format!("-j {chain}");
     let hook = chain.strip_prefix(names::CHAIN_PREFIX);
     let is_own = |name: &str, rule: &SeenChainRule| rule.text == own && Some(name) == hook;
-    let in_table = observed.places.get(place).into_iter().flat_map(|seen| &seen.chains);
+    let in_table = observed.places.get(place).into_iter().flat_map(|seen| seen.chains.iter());
     let mut of_table = in_table.filter(|((of, _), _)| of == table.as_str()).flat_map(|((_, name), found)| {
         found.rules.iter().filter(|rule| leads_there(&rule.text) && !is_own(name, rule)).map(move |rule| (name, rule))
     });

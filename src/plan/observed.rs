@@ -7,7 +7,9 @@ mod read;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+pub use read::chains;
 use serde::Deserialize;
 
 use crate::model::app::App;
@@ -55,8 +57,8 @@ pub struct Seen {
     pub filtered: BTreeMap<String, bool>,
     /// The sets by name: their type with options, their entries.
     pub sets: BTreeMap<String, (String, BTreeSet<String>)>,
-    /// The chains by table and name.
-    pub chains: BTreeMap<(String, String), SeenChain>,
+    /// The chains. Places where they are the same may have them in common.
+    pub chains: Arc<SeenChains>,
     /// The settings that were read, by path; a missing one is missing here.
     pub sysctls: BTreeMap<String, String>,
 }
@@ -149,6 +151,9 @@ impl SeenRule {
         self.rest.iter().all(|(key, value)| key == "protocol" || key == "src" && value == "all")
     }
 }
+
+/// Chains by table and name.
+pub type SeenChains = BTreeMap<(String, String), SeenChain>;
 
 /// A chain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use vpcctl::plan::Plan;
 use vpcctl::plan::batch::{self, Call, Program, Step, Steps, Write};
 use vpcctl::plan::launch::{AppId, Launch};
 use vpcctl::plan::line::{ConfigFile, Place};
-use vpcctl::plan::observed::{Observed, Questions, Seen, questions};
+use vpcctl::plan::observed::{Observed, Questions, Seen, chains, questions};
 use vpcctl::plan::op::{Object, Op};
 use vpcctl::plan::resolver;
 
@@ -405,7 +405,7 @@ impl Kernel {
             seen.read_sets(&net.netfilter.ipset_save());
         }
         if questions.rules {
-            seen.read_rules(&net.netfilter.iptables_save());
+            seen.chains = chains(&net.netfilter.iptables_save()).into();
         }
         let read = |key: &String| Some((key.clone(), self.setting(place, key)?));
         seen.sysctls = questions.sysctls.iter().filter_map(read).collect();

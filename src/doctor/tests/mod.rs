@@ -20,9 +20,7 @@ fn cidr(text: &str) -> Cidr {
 }
 
 fn rules(text: &str) -> Look<Seen> {
-    let mut seen = Seen::default();
-    seen.read_rules(text);
-    Look::Seen(seen)
+    Look::Seen(Seen::of_rules(text))
 }
 
 fn nft(family: &str, table: &str, name: &str, policy: &str) -> NftChain {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Action, ChainId, Rule, Ruleset, Test};
 use crate::model::cidr::Cidr;
 use crate::model::facts::FirewallFacts;
-use crate::plan::observed::Seen;
+use crate::plan::observed;
 
 /// What of nftables' listing matters here.
 #[derive(Deserialize)]
@@ -82,10 +82,8 @@ impl Ruleset {
 
     /// Reads `iptables-legacy-save`: its table `filter`.
     pub fn of_legacy(text: &str) -> Self {
-        let mut seen = Seen::default();
-        seen.read_rules(text);
         let mut rules = Ruleset::default();
-        for ((table, name), chain) in seen.chains.into_iter().filter(|((table, _), _)| table == "filter") {
+        for ((table, name), chain) in observed::chains(text).into_iter().filter(|((table, _), _)| table == "filter") {
             let hook = (name == "FORWARD").then_some("forward");
             let id = ChainId { family: "legacy".into(), table, chain: name };
             rules.declare(id.clone(), hook, chain.policy.as_deref() == Some("DROP"));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Seen, SeenChain, SeenChainRule, SeenLink};
+use super::{Seen, SeenChain, SeenChainRule, SeenChains, SeenLink};
 use crate::model::text::printable;
 use crate::plan::rule::MARK;
 
@@ -115,24 +115,31 @@ impl Seen {
         }
     }
 
-    /// Reads `iptables-save`.
-    pub fn read_rules(&mut self, text: &str) {
-        let mut table = String::new();
-        for line in whole_lines(text) {
-            let line = line.as_str();
-            if let Some(name) = line.strip_prefix('*') {
-                table = name.to_owned();
-            } else if let Some(chain) = line.strip_prefix(':') {
-                let mut words = chain.split(' ');
-                let name = words.next().unwrap_or_default().to_owned();
-                let policy = words.next().filter(|&policy| policy != "-").map(str::to_owned);
-                self.chains.insert((table.clone(), name), SeenChain { policy, rules: Vec::new() });
-            } else if let Some((chain, text)) = line.strip_prefix("-A ").and_then(|rest| rest.split_once(' ')) {
-                let rule = SeenChainRule { mark: mark(text), text: text.to_owned() };
-                self.chains.entry((table.clone(), chain.to_owned())).or_default().rules.push(rule);
-            }
+    /// Nothing but what `iptables-save` shows.
+    pub fn of_rules(text: &str) -> Self {
+        Seen { chains: chains(text).into(), ..Seen::default() }
+    }
+}
+
+/// Reads `iptables-save`.
+pub fn chains(text: &str) -> SeenChains {
+    let mut chains = SeenChains::new();
+    let mut table = String::new();
+    for line in whole_lines(text) {
+        let line = line.as_str();
+        if let Some(name) = line.strip_prefix('*') {
+            table = name.to_owned();
+        } else if let Some(chain) = line.strip_prefix(':') {
+            let mut words = chain.split(' ');
+            let name = words.next().unwrap_or_default().to_owned();
+            let policy = words.next().filter(|&policy| policy != "-").map(str::to_owned);
+            chains.insert((table.clone(), name), SeenChain { policy, rules: Vec::new() });
+        } else if let Some((chain, text)) = line.strip_prefix("-A ").and_then(|rest| rest.split_once(' ')) {
+            let rule = SeenChainRule { mark: mark(text), text: text.to_owned() };
+            chains.entry((table.clone(), chain.to_owned())).or_default().rules.push(rule);
         }
     }
+    chains
 }
 
 /// Lines, where a quoted comment with an end of a line in it is part of one; what a terminal would obey is left out.
