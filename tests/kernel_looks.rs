@@ -68,6 +68,30 @@ fn a_signal_ends_a_look_between_two_places() {
     }
 }
 
+/// A bar is there after a second, be it the first step that takes so long, and it leaves nothing behind.
+#[test]
+fn a_terminal_shows_how_far_long_work_is() {
+    let mut sandbox = with_odd_tools();
+    sandbox.ok("mkfifo $T/wait");
+    for (name, command, [done, bar], end) in [
+        ("made", "create-vpc vpc1 10.0.0.0/16", [" 0/", " steps, "], "created VPC vpc1"),
+        ("seen", "check", [" 1/2", " places looked at, "], "as they should be"),
+    ] {
+        let gate = format!("gate-{name}");
+        sandbox.start("host", &gate, "flock /run/odd/gate sh -c 'echo shut; cat $T/wait'");
+        sandbox.wait_for_file(&format!("{gate}.out"), |out| out.contains("shut"));
+        sandbox.ok("echo 'flock -s /run/odd/gate true' >/run/odd/ip");
+        sandbox.start("host", name, &format!("script -qefc 'stty cols 80; vpcctl {command}' /dev/null"));
+        let shown = sandbox.wait_for_file(&format!("{name}.out"), |out| out.contains(bar));
+        assert!(shown.contains(done), "{shown:?}");
+        sandbox.ok("echo go >$T/wait");
+        let ended = sandbox.wait_for_file(&format!("{name}.out"), |out| out.contains(end));
+        let last = ended.rsplit(bar).next().unwrap_or_default();
+        assert!(last.contains("\u{1b}[2K") || last.contains("\r"), "{ended:?}");
+        sandbox.ok("rm /run/odd/ip");
+    }
+}
+
 /// The kernel changed its list while it was printed, and `ip` ends with 0.
 #[test]
 fn half_of_a_list_is_never_taken_for_the_whole() {
