@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::{Error, Spanned};
 
 use super::schema::Topology;
@@ -36,7 +37,8 @@ impl Source {
             return Err(Failure::usage(format!("{}: the file is over {} MiB", self.name, MAX_FILE_BYTES >> 20))
                 .hint("write large policies into files of their own, and name their paths"));
         }
-        if self.text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}').is_empty() {
+        let is_nothing = |line: &str| matches!(line.trim(), "" | "---") || line.trim_start().starts_with('#');
+        if self.text.trim_start_matches('\u{feff}').lines().all(is_nothing) {
             return Err(Failure::usage(format!("{}: the file is empty", self.name)).hint(DOCUMENT_HINT));
         }
         let mut place = String::new();
@@ -60,7 +62,9 @@ impl Source {
         let quoted: String = message.chars().take(MAX_MESSAGE).flat_map(printable).collect();
         let place = error.location().filter(|place| place.line() > 0).map(|place| (place.line(), place.column()));
         let place = place.or_else(|| self.locate(path)).map(|(line, column)| format!("{line}:{column}: "));
-        // The parser's own words on a text that is no YAML have no path.
+        // A key that stands there twice is in a known place; the parser's own words on a text that is no YAML have none.
+        let path =
+            if matches!(error, Error::DuplicateMappingKey { .. }) { path.trim_end_matches(['.', '?']) } else { path };
         let known = Some(path).filter(|path| !path.is_empty() && *path != "." && !path.contains('?'));
         let path: String = known.into_iter().flat_map(str::chars).take(MAX_MESSAGE).flat_map(printable).collect();
         let (path, usual) = if path.is_empty() { (path, DOCUMENT_HINT) } else { (format!("{path}: "), FIELD_HINT) };
@@ -103,6 +107,21 @@ fn words(error: &Error) -> (String, Option<String>) {
         Error::Unexpected { expected: "sequence start", .. } => return ("this is not a list".into(), None),
         Error::Unexpected { expected: "mapping start", .. } => return ("this is not an object".into(), None),
         Error::SerdeMissingField { field, .. } => return (format!("`{field}` is missing"), None),
+        Error::InvalidScalar { ty, .. } => return (not_a(ty).into(), None),
+        Error::SerdeInvalidValue { expected, .. } if expected.contains("nonzero u16") => {
+            return ("0 is not a port (1 to 65535)".into(), None);
+        }
+        Error::SerdeInvalidLength { expected, .. } if expected.contains("tuple") => {
+            return ("this is not a pair".into(), None);
+        }
+        Error::NullIntoString { .. } => return ("there is no text".into(), None),
+        Error::RecursiveReferencesRequireWeakTypes { .. } => return ("the anchor is part of itself".into(), None),
+        Error::Budget { breach: BudgetBreach::Documents { .. }, .. } | Error::MultipleDocuments { .. } => {
+            return ("a second document begins here".into(), Some("write one topology to a file".into()));
+        }
+        Error::Budget { .. } => {
+            return (format!("there are more than {MAX_NODES} values, anchors that are used included"), None);
+        }
         other => other.to_string().replace("unit value", "nothing"),
     };
     let text = match text.rfind(" at line ") {
@@ -112,6 +131,15 @@ fn words(error: &Error) -> (String, Option<String>) {
     match text.split_once('\n') {
         Some((message, hint)) => (message.to_owned(), Some(hint.to_owned())),
         None => (text, None),
+    }
+}
+
+/// What is said of a value that isn't of one of Rust's types.
+fn not_a(scalar: &str) -> &'static str {
+    match scalar {
+        "u16" => "this is not a whole number of 0 to 65535",
+        "boolean" => "this is neither `true` nor `false`",
+        _ => "this is not a whole number",
     }
 }
 
