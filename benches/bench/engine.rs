@@ -261,7 +261,8 @@ fn one_more(vpcctl: &Vpcctl, empty: Option<&EmptyHost>, times: usize) -> Result<
     floor::settle()?;
     let there = |words: &[&str]| empty.map(|empty| empty.time(words)).transpose();
     let create = ["create-vpc", networks::ONE_MORE, "10.250.0.0/16"];
-    (vpcctl.time(&create)?, there(&create)?);
+    vpcctl.time(&create)?;
+    there(&create)?;
     let (mut beside_all, mut beside_nothing) = (vec![], vec![]);
     for n in 0..times {
         let (name, cidr) = (format!("s{n}"), format!("10.250.{n}.0/24"));
@@ -276,7 +277,8 @@ fn one_more(vpcctl: &Vpcctl, empty: Option<&EmptyHost>, times: usize) -> Result<
         }
     }
     let delete = ["delete-vpc", networks::ONE_MORE];
-    (vpcctl.time(&delete)?, there(&delete)?);
+    vpcctl.time(&delete)?;
+    there(&delete)?;
     floor::settle()?;
     Ok((beside_all, beside_nothing))
 }
