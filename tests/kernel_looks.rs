@@ -81,13 +81,15 @@ fn a_terminal_shows_how_far_long_work_is() {
         sandbox.start("host", &gate, "flock /run/odd/gate sh -c 'echo shut; cat $T/wait'");
         sandbox.wait_for_file(&format!("{gate}.out"), |out| out.contains("shut"));
         sandbox.ok("echo 'flock -s /run/odd/gate true' >/run/odd/ip");
-        sandbox.start("host", name, &format!("script -qefc 'stty cols 80; vpcctl {command}' /dev/null"));
+        sandbox.start("host", name, &format!("TERM=xterm script -qefc 'stty cols 80; vpcctl {command}' /dev/null"));
         let shown = sandbox.wait_for_file(&format!("{name}.out"), |out| out.contains(bar));
         assert!(shown.contains(done), "{shown:?}");
         sandbox.ok("echo go >$T/wait");
         let ended = sandbox.wait_for_file(&format!("{name}.out"), |out| out.contains(end));
         let last = ended.rsplit(bar).next().unwrap_or_default();
-        assert!(last.contains("\u{1b}[2K") || last.contains("\r"), "{ended:?}");
+        // The line is cleared, and what comes next is the result.
+        let (cleared, result) = last.rsplit_once("\u{1b}[2K").unwrap_or_else(|| panic!("{ended:?}"));
+        assert!(!cleared.contains(end) && result.contains(end), "{ended:?}");
         sandbox.ok("rm /run/odd/ip");
     }
 }

@@ -1,11 +1,10 @@
 //! How far long work is: a bar on a terminal, a line now and then elsewhere. Quick work is done before either is needed.
 
-use std::io::IsTerminal;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// How long work has to take before anything is said.
 const QUICK: Duration = Duration::from_secs(1);
@@ -53,10 +52,11 @@ struct Inside {
 impl Progress {
     /// Work of so many steps, which are called so, of which something is said unless `silent`.
     pub fn new(total: usize, unit: &'static str, silent: bool) -> Progress {
-        let kind = match (silent, std::io::stderr().is_terminal()) {
-            (true, _) => Kind::Silent,
-            (false, true) => Kind::Bar,
-            (false, false) => Kind::Lines,
+        let kind = match silent {
+            true => Kind::Silent,
+            // A terminal that can't go back in a line, which `TERM` tells, gets lines too.
+            false if ProgressDrawTarget::stderr().is_hidden() => Kind::Lines,
+            false => Kind::Bar,
         };
         let scale = Scale { total, unit };
         let inside = Inside { begun: 0, is_over: false, pace: Pace::from(Instant::now()), bar: None };
@@ -93,6 +93,7 @@ impl Progress {
     }
 }
 
+/// Nothing is left behind.
 impl Drop for Progress {
     fn drop(&mut self) {
         let mut inside = self.shared.inside();
@@ -129,10 +130,10 @@ impl Inside {
     }
 }
 
-/// A bar for work that has gone on for a while, which leaves nothing behind.
+/// A bar for work that has gone on for a while.
 fn bar(Scale { total, unit }: Scale, elapsed: Duration) -> ProgressBar {
     let template = ProgressStyle::with_template(&format!("{{wide_bar}} {{pos}}/{{len}} {unit}, {{elapsed}}"));
-    let bar = ProgressBar::new(total as u64).with_finish(ProgressFinish::AndClear).with_elapsed(elapsed);
+    let bar = ProgressBar::new(total as u64).with_elapsed(elapsed);
     let bar = template.map(|template| bar.clone().with_style(template)).unwrap_or(bar);
     bar.enable_steady_tick(TICK);
     bar
